@@ -1,0 +1,295 @@
+package rayv2
+
+import "slices"
+
+// part is a piece of a run that comes from one entry of the input.
+type part struct {
+	index int
+	count int64
+}
+
+// run is a number of equal requests that follow each other in Ray's order.
+type run struct {
+	shape *shape
+	left  int64
+	parts []part
+	next  int // the first part that is not used up
+	// most is the largest number that any live trial takes from the run.
+	most int64
+}
+
+// runsOf sorts requests as Ray does and joins equal neighbours.
+func (s *shapes) runsOf(requests []request) []run {
+	sorted := slices.DeleteFunc(slices.Clone(requests), func(r request) bool { return r.count <= 0 })
+	slices.SortStableFunc(sorted, s.compareRequests)
+	runs := make([]run, 0, len(sorted))
+	for _, r := range sorted {
+		if n := len(runs); n == 0 || runs[n-1].shape != r.shape {
+			runs = append(runs, run{shape: r.shape})
+		}
+		last := &runs[len(runs)-1]
+		last.left += r.count
+		last.parts = append(last.parts, part{r.index, r.count})
+	}
+	return runs
+}
+
+// share is a number of requests of one entry of the input on one node.
+type share struct {
+	index    int
+	instance int
+	typ      int
+	count    int64
+}
+
+// packer carries one call of Ray's greedy loop. Its memory is used again by
+// the next call.
+type packer struct {
+	*scheduler
+	src    source
+	runs   []run
+	left   int64
+	picked []*node // new in every call
+	shares []share
+
+	nodes []*node
+	taken []bool      // nodes[i] was picked
+	spent []bool      // nodes[i] runs Ray and can hold none of the requests
+	chain []int       // the next node of the same class, or -1
+	cands []candidate // what heap points to
+	heap  []*candidate
+	last  int // the place of the next candidate that is put last
+	// stale tells that some trial may be missing or take more than is left.
+	stale bool
+
+	failed  []int // by shape: the tick in which it failed
+	tick    int
+	takings []taking // of all trials of the call
+
+	// What becomes of a node in a trial.
+	avail  []amount
+	labels []label
+	used   usage
+	at     []int
+}
+
+// begin makes the packer ready for another call.
+func (p *packer) begin(nodes []*node, runs []run, src source) {
+	p.call++
+	p.src, p.runs, p.nodes, p.left = src, runs, nodes, 0
+	for i := range runs {
+		p.left += runs[i].left
+	}
+	n := len(nodes)
+	p.picked = make([]*node, 0, n)
+	p.shares, p.takings, p.heap = p.shares[:0], p.takings[:0], p.heap[:0]
+	p.taken = append(p.taken[:0], make([]bool, n)...)
+	p.spent = append(p.spent[:0], make([]bool, n)...)
+	p.chain = append(p.chain[:0], make([]int, n)...)
+	p.cands = slices.Grow(p.cands[:0], n+len(p.types))
+	p.failed = append(p.failed, make([]int, len(p.shapes.list)-len(p.failed))...)
+}
+
+// pack places runs on the nodes, then on new nodes, the best node first, and
+// leaves the nodes in their new order in picked. It changes no node: what takes
+// something is replaced by a changed copy. What it returns is good until the
+// next call.
+func (s *scheduler) pack(nodes []*node, runs []run, src source) (*packer, error) {
+	p := &s.packer
+	p.begin(nodes, runs, src)
+	p.classify()
+	if err := p.fill(func() bool { return true }, p.place); err != nil {
+		return nil, err
+	}
+	for i, n := range nodes {
+		if !p.taken[i] && !p.spent[i] {
+			p.picked = append(p.picked, n)
+		}
+	}
+	for i, n := range nodes {
+		if p.spent[i] {
+			p.picked = append(p.picked, n)
+		}
+	}
+	p.offer(nodes)
+	if err := p.fill(p.mayGrow, p.launch); err != nil {
+		return nil, err
+	}
+	if len(p.picked) >= maxNodes {
+		return nil, errTooMany
+	}
+	return p, nil
+}
+
+// classify sorts the nodes into candidates. Nodes with Ray running that cannot
+// hold any of the requests are put aside, which changes their place in the list.
+func (p *packer) classify() {
+	twins := map[int]*candidate{}
+	for i, n := range p.nodes {
+		st := n.st
+		if st.call != p.call {
+			st.call, st.class, st.twins, st.trial = p.call, nil, nil, nil
+			st.fits = p.mayFit(st)
+		}
+		p.chain[i] = -1
+		slot := &st.class
+		switch {
+		case n.running() && !st.fits:
+			p.spent[i] = true
+			continue
+		case !n.running():
+			if st.twins == nil {
+				st.twins = twins[st.twin[p.src]]
+			}
+			slot = &st.twins
+		}
+		if c := *slot; c != nil {
+			p.chain[c.last] = i
+			c.last = i
+			continue
+		}
+		c := p.candidate(candidate{st: st, pos: i, last: i})
+		*slot = c
+		if !n.running() {
+			twins[st.twin[p.src]] = c
+		}
+	}
+}
+
+// mayFit tells whether any of the requests fits by its resources alone.
+func (p *packer) mayFit(st *state) bool {
+	if len(p.runs) == 0 {
+		return true
+	}
+	for i := range p.runs {
+		fits := true
+		for _, a := range p.runs[i].shape.amounts {
+			if a.value <= 0 {
+				continue
+			}
+			have := 0.0
+			if j := findAmount(st.avail[p.src], a.name); j >= 0 {
+				have = st.avail[p.src][j].value
+			} else if p.syms.implicit[a.name] {
+				have = 1
+			}
+			if have < a.value {
+				fits = false
+				break
+			}
+		}
+		if fits {
+			return true
+		}
+	}
+	return false
+}
+
+// fill picks the best candidate again and again, and has it carried out, until
+// nothing is left to place, no candidate takes anything, or it may not go on.
+func (p *packer) fill(mayGo func() bool, carryOut func(*candidate) error) error {
+	p.stale = true
+	for p.left > 0 && len(p.heap) > 0 && mayGo() {
+		if p.stale {
+			if err := p.refresh(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := carryOut(p.heap[0]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place puts what the best candidate's first node takes on it.
+func (p *packer) place(c *candidate) error {
+	i := c.pos
+	changed := *p.nodes[i]
+	if err := p.commit(&changed, c.st); err != nil {
+		return err
+	}
+	p.taken[i] = true
+	next := p.chain[i]
+	if next < 0 {
+		p.drop()
+		return nil
+	}
+	c.pos, c.st = next, p.nodes[next].st
+	return p.settle()
+}
+
+// commit books the state's trial on the node and appends the node to the
+// picked ones.
+func (p *packer) commit(n *node, st *state) error {
+	t := st.trial
+	next, err := p.after(st, t)
+	if err != nil {
+		return roundFails(err)
+	}
+	n.st = next
+	p.picked = append(p.picked, n)
+	for _, k := range t.taken {
+		r := &p.runs[k.run]
+		r.left -= k.count
+		p.left -= k.count
+		p.stale = p.stale || r.left < r.most
+		for rest := k.count; rest > 0; {
+			from := &r.parts[r.next]
+			c := min(rest, from.count)
+			p.shares = append(p.shares, share{from.index, n.instance, st.typ, c})
+			from.count -= c
+			rest -= c
+			if from.count == 0 {
+				r.next++
+			}
+		}
+	}
+	return nil
+}
+
+// offer makes a candidate of every node type that has room.
+func (p *packer) offer(nodes []*node) {
+	p.heap = p.heap[:0]
+	have := make([]int64, len(p.types))
+	for _, n := range nodes {
+		if i := n.st.typeIndex; i >= 0 {
+			have[i]++
+		}
+	}
+	for i := range p.types {
+		nt := &p.types[i]
+		room := nt.Max - have[i]
+		if room <= 0 {
+			continue
+		}
+		if st := nt.fresh; st.call != p.call {
+			st.call, st.trial = p.call, nil
+		}
+		p.candidate(candidate{st: nt.fresh, pos: i, room: room})
+	}
+	p.last = len(p.types)
+}
+
+// mayGrow tells whether the cluster's maximum allows another node. Nodes that
+// are to be terminated count, as in Ray.
+func (p *packer) mayGrow() bool {
+	return len(p.picked) < maxNodes && (p.in.MaxNodes == nil || int64(len(p.picked)) < *p.in.MaxNodes)
+}
+
+// launch adds a node of the best candidate's type.
+func (p *packer) launch(c *candidate) error {
+	if err := p.commit(newNode(c.st), c.st); err != nil {
+		return err
+	}
+	c.room--
+	if c.room <= 0 {
+		p.drop()
+		return nil
+	}
+	// The type goes to the end of Ray's list.
+	c.pos = p.last
+	p.last++
+	return p.settle()
+}
