@@ -1,0 +1,132 @@
+package planner
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// Make plans. See the package documentation for what it promises.
+func Make(s Snapshot, m Memory) (Plan, Memory) {
+	p := newPlanning(&s, m)
+	p.admit()  // 1: reject what is malformed
+	p.credit() // 2: what is there or coming
+	p.demand() // 3 to 5: gangs, then the rest, onto Ray nodes, pods and VMs
+	p.settle() // 5: the nodes for all of it, by pattern and price
+	p.plan.Cost, p.plan.Bound = p.bound()
+	p.grow()
+	p.shrink() // 8
+	p.explain()
+	p.finish()
+	return p.plan, p.next
+}
+
+// demand places what waits: pods that exist or have been asked for already, in
+// one pass, hardest first; then what each RayCluster needs beyond them.
+func (p *planning) demand() {
+	known := p.pendingPods()
+	leads := map[*clusterState]*leading{}
+	for _, c := range p.clusters {
+		if c.planned() && c.Mode == ModeLead {
+			leads[c] = newLeading(p, c)
+			known = append(known, leads[c].waiting()...)
+		}
+	}
+	sortPods(known)
+	unplaced := p.placeAll(known)
+	p.reportUnplaced(unplaced)
+	for _, c := range p.clusters {
+		switch {
+		case !c.planned():
+		case c.Mode == ModeLead:
+			leads[c].plan(unplaced)
+		default:
+			p.follow(c)
+		}
+	}
+}
+
+// grow is phase 7: one absolute target for every group that needs more.
+func (p *planning) grow() {
+	for _, b := range p.fresh {
+		b.group.fresh = append(b.group.fresh, b)
+	}
+	for _, g := range p.groups {
+		// While a shrink is in flight, nobody knows which Machines a larger
+		// number would keep: the group grows one tick later, and no dearer one
+		// is bought meanwhile.
+		if g.growth() == 0 || g.alive > g.Replicas {
+			continue
+		}
+		why := ReasonDemand
+		if g.buy == 0 {
+			why = ReasonMinSize
+		}
+		p.steps = append(p.steps, Step{Kind: StepGrow, Group: g.Key(), From: g.Replicas, To: g.Replicas + g.growth(), Reason: why})
+	}
+}
+
+// finish orders everything that goes out and names the plan.
+func (p *planning) finish() {
+	order := []StepKind{StepUncordon, StepUnmark, StepGrow, StepGrowWorkers, StepCordon, StepRemove}
+	slices.SortStableFunc(p.steps, func(a, b Step) int {
+		return cmp.Or(cmp.Compare(slices.Index(order, a.Kind), slices.Index(order, b.Kind)), cmp.Compare(a.Group, b.Group),
+			cmp.Compare(a.RayCluster, b.RayCluster), cmp.Compare(a.WorkerGroup, b.WorkerGroup), cmp.Compare(a.Node, b.Node))
+	})
+	p.plan.Steps = p.steps
+	for _, g := range p.groups {
+		p.plan.Groups = append(p.plan.Groups, GroupTarget{
+			Group: g.Key(), Replicas: g.Replicas, Ready: g.ready, Coming: g.coming, Target: g.target(), Max: g.Max, Min: g.Min,
+		})
+	}
+	p.plan.WorkerGroups = p.workers
+	p.plan.Nodes = p.nodePlans()
+	p.plan.ID = p.id()
+}
+
+// nodePlans lists what is placed where; equal new nodes make one entry.
+func (p *planning) nodePlans() []NodePlan {
+	var out []NodePlan
+	index := map[string]int{}
+	for _, bins := range [][]*bin{p.bins, p.fresh} {
+		for _, b := range bins {
+			if len(b.placed) == 0 && b.kind != binNew {
+				continue
+			}
+			n := NodePlan{Node: b.name, New: b.kind == binNew, Count: 1, Pods: b.placements()}
+			if b.group != nil {
+				n.Group = b.group.Key()
+			}
+			k := fmt.Sprint(n)
+			if i, ok := index[k]; ok && n.Node == "" {
+				out[i].Count++
+				continue
+			}
+			index[k] = len(out)
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func (b *bin) placements() []Placement {
+	var out []Placement
+	for _, pl := range b.placed {
+		same := func(o Placement) bool { return o.Demand == pl.demand && o.Requests.Key() == pl.shape.Requests.Key() }
+		if i := slices.IndexFunc(out, same); i >= 0 {
+			out[i].Count += pl.count
+			continue
+		}
+		out = append(out, Placement{Demand: pl.demand, Requests: pl.shape.Requests.Clone(), Count: pl.count})
+	}
+	return out
+}
+
+// id is a hash (FNV-1a, 64 bits) of the time and the steps.
+func (p *planning) id() string {
+	h := uint64(14695981039346656037)
+	for _, c := range fmt.Append(nil, p.s.At.UnixNano(), p.steps) {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	return fmt.Sprintf("p%012x", h&0xffffffffffff)
+}

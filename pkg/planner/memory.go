@@ -1,0 +1,22 @@
+package planner
+
+import "time"
+
+// Memory is what a plan needs to know of earlier ones. It goes in with the
+// snapshot and comes out with the plan. The zero Memory is the most cautious
+// one: timers start anew, so a restart never removes anything early, and
+// nothing in it is needed to count capacity.
+type Memory struct {
+	// VacantSince tells since when a node has been vacant and unwanted, by UID.
+	VacantSince map[string]time.Time `json:"vacantSince,omitempty"`
+	// Backoff tells until when a NodeGroup is not grown, by UID.
+	Backoff map[string]Backoff `json:"backoff,omitempty"`
+}
+
+// Backoff is the state of one NodeGroup after failed growth.
+type Backoff struct {
+	Until   time.Time `json:"until"`
+	Last    Duration  `json:"last"`
+	Machine string    `json:"machine,omitempty"` // UID of the Machine that caused it
+	Why     string    `json:"why,omitempty"`
+}

@@ -1,0 +1,99 @@
+package planner
+
+// Reason is a code from a closed list: the same string in decisions, metrics,
+// events, logs and documents. [Reasons] documents every one.
+type Reason string
+
+// The reasons: of growth and steady state of a NodeGroup, then why a demand is
+// not met or a class not taken, then of removal.
+const (
+	ReasonDemand        Reason = "Demand"
+	ReasonMinSize       Reason = "MinSize"
+	ReasonSteady        Reason = "Steady"
+	ReasonInUse         Reason = "InUse"
+	ReasonComing        Reason = "Coming"
+	ReasonNotManaged    Reason = "NotManaged"
+	ReasonPaused        Reason = "Paused"
+	ReasonRollout       Reason = "RolloutInProgress"
+	ReasonInvalidGroup  Reason = "InvalidNodeGroup"
+	ReasonClassUnusable Reason = "ClassUnusable"
+	ReasonUnknownSize   Reason = "UnknownCapacity"
+
+	ReasonDoesNotFit     Reason = "DoesNotFit"
+	ReasonAtMax          Reason = "AtMaxSize"
+	ReasonNoHeadroom     Reason = "NoHeadroom"
+	ReasonBackoff        Reason = "Backoff"
+	ReasonGlobalLimit    Reason = "GlobalLimit"
+	ReasonTickLimit      Reason = "TickLimit"
+	ReasonGangIncomplete Reason = "GangIncomplete"
+	ReasonNoWorkerGroup  Reason = "NoWorkerGroup"
+	ReasonWorkersAtMax   Reason = "WorkersAtMax"
+	ReasonLabels         Reason = "NoMatchingLabels"
+	ReasonTaints         Reason = "TaintNotTolerated"
+	ReasonDearer         Reason = "MoreExpensive"
+	ReasonInvalidDemand  Reason = "InvalidDemand"
+	ReasonUnknownDemand  Reason = "UnknownDemand"
+	ReasonInvalidCluster Reason = "InvalidRayCluster"
+	ReasonSuspended      Reason = "Suspended"
+
+	ReasonVacant          Reason = "Vacant"
+	ReasonVacantHold      Reason = "VacantHold"
+	ReasonWanted          Reason = "Wanted"
+	ReasonOccupied        Reason = "Occupied"
+	ReasonAtMin           Reason = "AtMinSize"
+	ReasonSourceUnknown   Reason = "SourceUnknown"
+	ReasonRemovalDisabled Reason = "RemovalDisabled"
+	ReasonNeverJoined     Reason = "NeverJoined"
+	ReasonSurplus         Reason = "Surplus"
+	ReasonShrinking       Reason = "ShrinkInFlight"
+)
+
+// ReasonDoc documents one reason.
+type ReasonDoc struct {
+	Reason  Reason `json:"reason"`
+	Meaning string `json:"meaning"`
+	Advice  string `json:"advice"`
+}
+
+// Reasons lists every reason with its meaning and what a person can do.
+func Reasons() []ReasonDoc {
+	return []ReasonDoc{
+		{ReasonDemand, "The group grows because demand needs it.", "Nothing; the message names the demand."},
+		{ReasonMinSize, "The group grows because it is below its minimum size.", "Lower the min-size annotation if that is not wanted."},
+		{ReasonSteady, "Nothing asks for a change.", "Nothing."},
+		{ReasonInUse, "The group's nodes carry work.", "Nothing."},
+		{ReasonComing, "Machines that are on their way will serve the demand.", "Wait; if it lasts, look at the Machines' conditions."},
+		{ReasonNotManaged, "The MachineDeployment does not carry both size annotations.", "Set cluster.x-k8s.io/cluster-api-autoscaler-node-group-min-size and -max-size to have it managed."},
+		{ReasonPaused, "The MachineDeployment or its Cluster is paused.", "Remove the pause when ready."},
+		{ReasonRollout, "The MachineDeployment is rolling out; a shrink could hit another Machine than the one chosen.", "Wait for the rollout."},
+		{ReasonInvalidGroup, "The MachineDeployment cannot be planned for, for instance because min is above max.", "Mend what the message names."},
+		{ReasonClassUnusable, "The group's VM class is missing from the catalogue or not usable.", "Make the class available to the namespace, or correct the template."},
+		{ReasonUnknownSize, "Nothing tells how large a node of the group is.", "Set the capacity annotations, or make the VM class readable."},
+		{ReasonDoesNotFit, "The demand is larger than an empty node of the class.", "Offer a larger class, or ask for less."},
+		{ReasonAtMax, "The group is at its maximum size.", "Raise the max-size annotation."},
+		{ReasonNoHeadroom, "The infrastructure has no room for another VM of the class.", "Free capacity, or offer another class."},
+		{ReasonBackoff, "A Machine of the group was given up lately; the group rests.", "Look at the reason of the failure in the message; the group is tried again by itself."},
+		{ReasonGlobalLimit, "The limit on Machines of all groups together is reached.", "Raise growth.maxMachines."},
+		{ReasonTickLimit, "The limit on growth in one round is reached; the rest follows in the next.", "Nothing, or raise growth.maxPerTick."},
+		{ReasonGangIncomplete, "Not every bundle of the placement group can be placed, so none is.", "Look at the alternatives: raise the limit that they name, or ask for a smaller gang."},
+		{ReasonNoWorkerGroup, "No worker group of the RayCluster can hold the request.", "Add a worker group that can."},
+		{ReasonWorkersAtMax, "Every worker group that could hold the request is at maxReplicas.", "Raise maxReplicas."},
+		{ReasonLabels, "No node carries the labels that are asked for.", "Correct the selector, or label the group."},
+		{ReasonTaints, "The pods do not tolerate the taints of the group's nodes.", "Add the toleration, if they should run there."},
+		{ReasonDearer, "Another class serves the same demand at a lower price.", "Nothing."},
+		{ReasonInvalidDemand, "An entry of the demand is malformed, negative or absurd, and was left out.", "Mend the program that asks."},
+		{ReasonUnknownDemand, "The RayCluster's GCS cannot be read, so its demand is unknown, not zero: its nodes are held.", "Restore the connection; the message has the error."},
+		{ReasonInvalidCluster, "The RayCluster cannot be planned for.", "Mend what the message names."},
+		{ReasonSuspended, "The RayCluster is suspended.", "Resume it."},
+		{ReasonVacant, "The node carries no work, nothing will use it, and it has been so for the hold time.", "Nothing."},
+		{ReasonVacantHold, "The node is vacant and waits for its hold time to pass.", "Nothing, or change removal.vacantHold."},
+		{ReasonWanted, "The node is kept, or a removal is cancelled, because demand will use it.", "Nothing."},
+		{ReasonOccupied, "The node carries pods, so it is kept, or its removal is cancelled.", "Nothing."},
+		{ReasonAtMin, "The group is at its minimum size.", "Lower the min-size annotation if it may shrink further."},
+		{ReasonSourceUnknown, "A source that could matter for this removal is not fresh, so nothing is removed.", "Restore the source that the message names."},
+		{ReasonRemovalDisabled, "Removal is switched off.", "Set removal.enabled."},
+		{ReasonNeverJoined, "The Machine had no usable Node by its deadline, or its provider reports a terminal failure; it is given up.", "Look at the Machine's conditions."},
+		{ReasonSurplus, "Ray pods wait, but no demand, minimum or request_resources of their cluster wants them (any more), so no node is bought for them.", "Nothing; delete the pods or lower the replicas if they should not wait. Raise minReplicas if they should run without demand."},
+		{ReasonShrinking, "An earlier shrink of the group has not finished.", "Wait; if it lasts, look at the Machines that are being deleted."},
+	}
+}

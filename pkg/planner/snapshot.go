@@ -1,0 +1,230 @@
+package planner
+
+import "time"
+
+// SchemaVersion names the format of a [Snapshot] written to a file.
+const SchemaVersion = "tandem-autoscaler.io/snapshot/v1alpha1"
+
+// Duration is a time.Duration that reads and writes as text such as "1m30s".
+type Duration time.Duration
+
+// MarshalText writes the duration in the form of [time.Duration.String].
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText reads the form of [time.ParseDuration].
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = Duration(v)
+	return err
+}
+
+// Snapshot is everything that a plan depends on, at one instant. It is plain
+// data, and its JSON form is what `coordinator snapshot` writes and
+// `coordinator plan` reads. The order of its lists never matters.
+type Snapshot struct {
+	SchemaVersion string       `json:"schemaVersion"`
+	At            time.Time    `json:"at"`
+	Policy        Policy       `json:"policy"`
+	Sources       []Source     `json:"sources,omitempty"`
+	RayClusters   []RayCluster `json:"rayClusters,omitempty"`
+	Pods          []Pod        `json:"pods,omitempty"`
+	Nodes         []Node       `json:"nodes,omitempty"`
+	NodeGroups    []NodeGroup  `json:"nodeGroups,omitempty"`
+	Machines      []Machine    `json:"machines,omitempty"`
+	Classes       []VMClass    `json:"classes,omitempty"`
+}
+
+// Policy is the part of the configuration that plans depend on.
+type Policy struct {
+	// RemovalDisabled stops every removal; growth goes on.
+	RemovalDisabled bool `json:"removalDisabled,omitempty"`
+	// VacantHold is how long a node stays vacant and unwanted before it is
+	// cordoned.
+	VacantHold Duration `json:"vacantHold"`
+	// ProvisionDeadline is how long a Machine may take from its creation to a
+	// ready Node with all its resources, before it is given up.
+	ProvisionDeadline Duration `json:"provisionDeadline"`
+	// BackoffInitial and BackoffMax bound the time for which a NodeGroup is
+	// not grown after a Machine of it was given up.
+	BackoffInitial Duration `json:"backoffInitial"`
+	BackoffMax     Duration `json:"backoffMax"`
+	// MaxGrowPerTick bounds the Machines that one plan may ask for in all.
+	// Zero: no bound.
+	MaxGrowPerTick int64 `json:"maxGrowPerTick,omitempty"`
+	// MaxMachines bounds the Machines of all managed groups together. Zero: no
+	// bound.
+	MaxMachines int64 `json:"maxMachines,omitempty"`
+	// MaxRemovePerTick bounds the Machines that one plan may remove. Zero: no
+	// bound.
+	MaxRemovePerTick int64 `json:"maxRemovePerTick,omitempty"`
+}
+
+// SourceKind says what a source is read for.
+type SourceKind string
+
+// The sources of a snapshot.
+const (
+	SourceGCS        SourceKind = "gcs"        // one for each RayCluster
+	SourceRay        SourceKind = "ray"        // RayClusters
+	SourceWorkload   SourceKind = "workload"   // Nodes and Pods
+	SourceManagement SourceKind = "management" // MachineDeployments and Machines
+	SourceCatalogue  SourceKind = "catalogue"  // VM classes
+)
+
+// Source tells how well one source was read. A source that is not Known makes
+// what it feeds unknown, never empty (rule I9).
+type Source struct {
+	Kind SourceKind `json:"kind"`
+	// Name is empty for the one source of its kind, else namespace/name.
+	Name  string   `json:"name,omitempty"`
+	Known bool     `json:"known"`
+	Age   Duration `json:"age"`
+	Error string   `json:"error,omitempty"`
+}
+
+// PodShape is what the Kubernetes scheduler would look at.
+type PodShape struct {
+	Requests     Resources         `json:"requests"`
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+	Tolerations  []Toleration      `json:"tolerations,omitempty"`
+	// Unmodelled names fields that would narrow placement and that the planner
+	// does not model, such as "podAntiAffinity". Such a pod is planned as if
+	// they were absent, and the decision says so.
+	Unmodelled []string `json:"unmodelled,omitempty"`
+}
+
+// Toleration is a Kubernetes toleration; an empty Effect matches all, an empty
+// Key with operator Exists matches every taint.
+type Toleration struct {
+	Key      string `json:"key,omitempty"`
+	Operator string `json:"operator,omitempty"` // Equal (the default) or Exists
+	Value    string `json:"value,omitempty"`
+	Effect   string `json:"effect,omitempty"`
+}
+
+// Taint is a Kubernetes taint.
+type Taint struct {
+	Key    string `json:"key"`
+	Value  string `json:"value,omitempty"`
+	Effect string `json:"effect"`
+}
+
+// Pod is a pod of the workload cluster that is not finished.
+type Pod struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	UID       string `json:"uid,omitempty"`
+	// Node is empty while the pod is not bound.
+	Node          string    `json:"node,omitempty"`
+	CreatedAt     time.Time `json:"createdAt,omitzero"`
+	Terminating   bool      `json:"terminating,omitempty"`
+	Unschedulable bool      `json:"unschedulable,omitempty"`
+	Ready         bool      `json:"ready,omitempty"`
+	// DaemonSet and mirror pods never hold a node.
+	DaemonSet bool `json:"daemonSet,omitempty"`
+	// RayCluster is namespace/name of the owning RayCluster, or empty.
+	RayCluster string `json:"rayCluster,omitempty"`
+	RayGroup   string `json:"rayGroup,omitempty"`
+	RayHead    bool   `json:"rayHead,omitempty"`
+	// Blocks, if not empty, tells why this pod must not be disturbed.
+	Blocks string   `json:"blocks,omitempty"`
+	Shape  PodShape `json:"shape"`
+}
+
+// Key is namespace/name.
+func (p *Pod) Key() string { return p.Namespace + "/" + p.Name }
+
+// Node is a Kubernetes Node of the workload cluster.
+type Node struct {
+	Name string `json:"name"`
+	UID  string `json:"uid,omitempty"`
+	// Machine is namespace/name of the Machine behind it, or empty.
+	Machine       string            `json:"machine,omitempty"`
+	Labels        map[string]string `json:"labels,omitempty"`
+	Taints        []Taint           `json:"taints,omitempty"`
+	Allocatable   Resources         `json:"allocatable"`
+	Ready         bool              `json:"ready"`
+	Unschedulable bool              `json:"unschedulable,omitempty"`
+	// Cordon is our own mark on the node, if it carries one.
+	Cordon *Mark `json:"cordon,omitempty"`
+}
+
+// Mark is what the coordinator writes on an object that it is about to remove,
+// so that a restarted coordinator can finish or cancel.
+type Mark struct {
+	PlanID string    `json:"planID"`
+	At     time.Time `json:"at"`
+}
+
+// NodeGroup is one MachineDeployment.
+type NodeGroup struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	UID       string `json:"uid,omitempty"`
+	// ResourceVersion is the version of the scale that Replicas was read from.
+	ResourceVersion string `json:"resourceVersion,omitempty"`
+	Class           string `json:"class,omitempty"`
+	Zone            string `json:"zone,omitempty"`
+	Min             int64  `json:"min"`
+	Max             int64  `json:"max"`
+	Replicas        int64  `json:"replicas"`
+	// Capacity is the allocatable room of one new node, for pods that are not
+	// DaemonSets'. CapacityFrom says where it was learned.
+	Capacity     Resources         `json:"capacity,omitempty"`
+	CapacityFrom string            `json:"capacityFrom,omitempty"` // node, class, annotation
+	Labels       map[string]string `json:"labels,omitempty"`
+	Taints       []Taint           `json:"taints,omitempty"`
+	// Price of one node in millionths of the catalogue's unit per hour. Zero:
+	// the class's price, or one derived from the capacity.
+	Price int64 `json:"price,omitempty"`
+	// Managed groups carry both limits; the others are only seen.
+	Managed bool `json:"managed"`
+	Paused  bool `json:"paused,omitempty"`
+	// RollingOut groups are not shrunk.
+	RollingOut bool `json:"rollingOut,omitempty"`
+	// Invalid, if not empty, tells why the group is left out of plans.
+	Invalid string `json:"invalid,omitempty"`
+}
+
+// Key is namespace/name.
+func (g *NodeGroup) Key() string { return g.Namespace + "/" + g.Name }
+
+// Machine is a Cluster API Machine.
+type Machine struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	UID       string `json:"uid,omitempty"`
+	// Group is namespace/name of the MachineDeployment, or empty.
+	Group     string    `json:"group,omitempty"`
+	Node      string    `json:"node,omitempty"`
+	CreatedAt time.Time `json:"createdAt"`
+	// Deleting Machines are no capacity and are never chosen again.
+	Deleting bool `json:"deleting,omitempty"`
+	// Mark is our delete mark, if it carries one; ForeignMark tells that
+	// somebody else marked it.
+	Mark        *Mark `json:"mark,omitempty"`
+	ForeignMark bool  `json:"foreignMark,omitempty"`
+	// Failure is a terminal trouble that the provider reports, as text.
+	Failure string `json:"failure,omitempty"`
+	// Phase is Cluster API's own word, for people only.
+	Phase string `json:"phase,omitempty"`
+}
+
+// Key is namespace/name.
+func (m *Machine) Key() string { return m.Namespace + "/" + m.Name }
+
+// VMClass is one entry of the catalogue.
+type VMClass struct {
+	Name string `json:"name"`
+	// Capacity is the hardware of the class, before any kubelet reserve.
+	Capacity Resources `json:"capacity"`
+	GPUType  string    `json:"gpuType,omitempty"`
+	// Price in millionths of the catalogue's unit per hour. Zero: derived from
+	// the capacity.
+	Price int64 `json:"price,omitempty"`
+	// Headroom is how many more VMs of this class fit right now; nil is
+	// unknown, which is not zero and not without end.
+	Headroom *int64 `json:"headroom,omitempty"`
+	// Invalid, if not empty, tells why the class cannot be used.
+	Invalid string `json:"invalid,omitempty"`
+}

@@ -1,0 +1,203 @@
+package planner
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// planning is the working state of one call of [Make]. Every list in it is
+// sorted, so nothing depends on the order of the snapshot's lists or of a map.
+type planning struct {
+	s    *Snapshot
+	mem  Memory
+	next Memory
+	plan Plan
+
+	groups   []*groupState
+	group    map[string]*groupState // by namespace/name
+	nodes    []*nodeState
+	node     map[string]*nodeState // by name
+	machine  map[string]*Machine   // by namespace/name
+	class    map[string]*classState
+	clusters []*clusterState
+
+	// bins are the nodes that exist and the Machines that are coming; fresh
+	// are the nodes that this plan would buy.
+	bins  []*bin
+	fresh []*bin
+	// undo holds how to take back every placement since a mark.
+	undo []func()
+
+	bought    int64 // Machines asked for by this plan, growth to min included
+	unmet     []Decision
+	decisions []Decision
+	workers   []WorkerTarget
+	steps     []Step
+}
+
+// groupState is a NodeGroup with what is known of its Machines.
+type groupState struct {
+	*NodeGroup
+	index    int64
+	machines []*Machine
+	// alive Machines are not being deleted; coming ones have no ready Node
+	// yet and still may get one; failed ones never will.
+	alive, coming, ready int64
+	// doubtful is how many ready Nodes a shrink in flight may still take.
+	doubtful int64
+	failed   []*Machine
+	price    int64
+	class    *classState
+	// blocked, if not empty, tells why no Machine may be added.
+	blocked Reason
+	detail  string
+	// lack is how many Machines the plan adds to reach the minimum, buy how many
+	// for demand beyond that, room how many it may buy.
+	lack, buy, room int64
+	// removing is how many the plan takes away.
+	removing int64
+	fresh    []*bin // the new nodes of this group
+}
+
+// classState is a VM class with what the plan takes of its headroom.
+type classState struct {
+	*VMClass
+	buy int64
+}
+
+// nodeState is a Node with the pods on it.
+type nodeState struct {
+	*Node
+	group   *groupState
+	machine *Machine
+	pods    []*Pod // not DaemonSets'
+	used    Resources
+	bin     *bin
+	wanted  string // the demand that the plan puts here, if any
+}
+
+// clusterState is a RayCluster with its pods.
+type clusterState struct {
+	*RayCluster
+	pods []*Pod
+}
+
+// bin is room for pods: a node that exists, one that is coming, or a new one.
+type bin struct {
+	kind   binKind
+	name   string // node or Machine name; empty where there is none yet
+	group  *groupState
+	node   *nodeState
+	free   Resources
+	labels map[string]string
+	taints []Taint
+	placed []placed
+}
+
+type binKind int
+
+// The kinds of bins, in the order in which they are filled.
+const (
+	binNode binKind = iota
+	binCordoned
+	binComing
+	binNew
+)
+
+type placed struct {
+	demand string
+	shape  *PodShape
+	count  int64
+}
+
+func byKey[T interface{ Key() string }](a, b T) int { return cmp.Compare(a.Key(), b.Key()) }
+
+func newPlanning(s *Snapshot, m Memory) *planning {
+	p := &planning{
+		s: s, mem: m,
+		next:  Memory{VacantSince: map[string]time.Time{}, Backoff: map[string]Backoff{}},
+		group: map[string]*groupState{}, node: map[string]*nodeState{}, machine: map[string]*Machine{}, class: map[string]*classState{},
+	}
+	p.plan.At = s.At
+	p.indexMachines()
+	p.indexNodes()
+	p.indexClusters()
+	return p
+}
+
+func (p *planning) indexMachines() {
+	for i := range p.s.NodeGroups {
+		g := &groupState{NodeGroup: &p.s.NodeGroups[i]}
+		p.groups = append(p.groups, g)
+		p.group[g.Key()] = g
+	}
+	slices.SortFunc(p.groups, byKey[*groupState])
+	for i, g := range p.groups {
+		g.index = int64(i)
+	}
+	for i := range p.s.Machines {
+		m := &p.s.Machines[i]
+		p.machine[m.Key()] = m
+		if g := p.group[m.Group]; g != nil {
+			g.machines = append(g.machines, m)
+		}
+	}
+	for _, g := range p.groups {
+		slices.SortFunc(g.machines, byKey[*Machine])
+	}
+}
+
+func (p *planning) indexNodes() {
+	for i := range p.s.Nodes {
+		n := &nodeState{Node: &p.s.Nodes[i], used: Resources{}}
+		if m := p.machine[n.Machine]; m != nil {
+			n.machine, n.group = m, p.group[m.Group]
+		}
+		p.nodes = append(p.nodes, n)
+		p.node[n.Name] = n
+	}
+	slices.SortFunc(p.nodes, func(a, b *nodeState) int { return cmp.Compare(a.Name, b.Name) })
+	for i := range p.s.Pods {
+		pod := &p.s.Pods[i]
+		if n := p.node[pod.Node]; n != nil {
+			n.used.Add(pod.Shape.Requests)
+			if !pod.DaemonSet {
+				n.pods = append(n.pods, pod)
+			}
+		}
+	}
+	for _, n := range p.nodes {
+		slices.SortFunc(n.pods, byKey[*Pod])
+	}
+}
+
+func (p *planning) indexClusters() {
+	byName := map[string]*clusterState{}
+	for i := range p.s.RayClusters {
+		c := &clusterState{RayCluster: &p.s.RayClusters[i]}
+		p.clusters = append(p.clusters, c)
+		byName[c.Key()] = c
+	}
+	slices.SortFunc(p.clusters, byKey[*clusterState])
+	for i := range p.s.Pods {
+		pod := &p.s.Pods[i]
+		if c := byName[pod.RayCluster]; c != nil {
+			c.pods = append(c.pods, pod)
+		}
+	}
+	for _, c := range p.clusters {
+		slices.SortFunc(c.pods, byKey[*Pod])
+	}
+}
+
+// mark and rollback bracket a trial: everything placed since the mark is taken
+// back.
+func (p *planning) mark() int { return len(p.undo) }
+
+func (p *planning) rollback(mark int) {
+	for i := len(p.undo) - 1; i >= mark; i-- {
+		p.undo[i]()
+	}
+	p.undo = p.undo[:mark]
+}

@@ -1,0 +1,220 @@
+package planner
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// CordonTaint is the key of the taint that keeps new pods from a node that is
+// about to be removed.
+const CordonTaint = "tandem-autoscaler.io/cordon"
+
+// credit is phase 2: it lists the room that exists or is on its way. Coming
+// capacity is computed from Machines and replicas, never remembered, so a
+// restart cannot buy it twice.
+func (p *planning) credit() {
+	for i := range p.s.Classes {
+		p.class[p.s.Classes[i].Name] = &classState{VMClass: &p.s.Classes[i]}
+	}
+	for _, g := range p.groups {
+		p.creditGroup(g)
+	}
+	for _, n := range p.nodes {
+		p.creditNode(n)
+	}
+	for _, g := range p.groups {
+		p.creditComing(g)
+	}
+}
+
+func (p *planning) creditGroup(g *groupState) {
+	g.class = p.class[g.Class]
+	g.price = p.price(g)
+	for _, m := range g.machines {
+		if m.Deleting {
+			continue
+		}
+		g.alive++
+		switch {
+		case p.readyNode(m) != nil:
+			g.ready++
+		case m.Node == "" && (m.Failure != "" || p.overdue(m)):
+			g.failed = append(g.failed, m)
+		case !p.overdue(m):
+			g.coming++
+		}
+	}
+	// Replicas that have no Machine yet are coming. Machines that the replicas
+	// do not cover are going: the marked ones, and for the rest Cluster API
+	// takes those without a ready Node first.
+	g.coming += max(0, g.Replicas-g.alive)
+	marked, markedUnjoined := p.marked(g)
+	unmarked := max(0, g.alive-g.Replicas-marked)
+	g.doubtful = max(0, unmarked-max(0, g.coming-markedUnjoined))
+	g.coming = max(0, g.coming-markedUnjoined-unmarked)
+	g.room = max(0, g.Max-g.Replicas)
+	p.backOff(g)
+	p.block(g)
+	p.minimum(g)
+}
+
+// minimum adds what the group lacks to its minimum size. Demand may use it like
+// any node that is coming.
+func (p *planning) minimum(g *groupState) {
+	if !g.Managed || g.Invalid != "" || g.blocked != "" {
+		return
+	}
+	g.lack = max(0, min(g.Min-g.Replicas, g.room))
+	if m := p.s.Policy.MaxMachines; m > 0 {
+		g.lack = max(0, min(g.lack, m-p.machines()-p.bought))
+	}
+	if m := p.s.Policy.MaxGrowPerTick; m > 0 {
+		g.lack = max(0, min(g.lack, m-p.bought))
+	}
+	g.room -= g.lack
+	g.coming += g.lack
+	p.bought += g.lack
+}
+
+// marked counts the Machines that a shrink in flight will take because they
+// carry a delete mark, and those of them without a ready Node.
+func (p *planning) marked(g *groupState) (all, unjoined int64) {
+	for _, m := range g.machines {
+		if all < g.alive-g.Replicas && !m.Deleting && (m.Mark != nil || m.ForeignMark) {
+			all++
+			if p.readyNode(m) == nil {
+				unjoined++
+			}
+		}
+	}
+	return all, unjoined
+}
+
+func (p *planning) readyNode(m *Machine) *nodeState {
+	if n := p.node[m.Node]; m.Node != "" && n != nil && n.Ready {
+		return n
+	}
+	return nil
+}
+
+func (p *planning) overdue(m *Machine) bool {
+	d := time.Duration(p.s.Policy.ProvisionDeadline)
+	return d > 0 && p.s.At.Sub(m.CreatedAt) > d
+}
+
+// backOff carries the rests of a group over, and starts a longer one for every
+// Machine that failed since.
+func (p *planning) backOff(g *groupState) {
+	b, had := p.mem.Backoff[g.UID]
+	for _, m := range g.failed {
+		if had && b.Machine == m.UID && p.s.At.Before(b.Until) {
+			continue
+		}
+		last := time.Duration(p.s.Policy.BackoffInitial)
+		if had && b.Machine != m.UID {
+			last = min(2*time.Duration(b.Last), time.Duration(p.s.Policy.BackoffMax))
+		}
+		b = Backoff{Until: p.s.At.Add(last), Last: Duration(last), Machine: m.UID, Why: p.failure(m)}
+		had = true
+	}
+	if had && p.s.At.Before(b.Until.Add(time.Duration(p.s.Policy.BackoffMax))) {
+		p.next.Backoff[g.UID] = b
+	}
+}
+
+func (p *planning) failure(m *Machine) string {
+	if m.Failure != "" {
+		return fmt.Sprintf("Machine %s: %s", m.Name, m.Failure)
+	}
+	return fmt.Sprintf("Machine %s had no Node after %s", m.Name, p.s.At.Sub(m.CreatedAt).Round(time.Second))
+}
+
+// block decides whether the group may grow at all.
+func (p *planning) block(g *groupState) {
+	b, resting := p.next.Backoff[g.UID]
+	unknown := p.unknown(SourceManagement, SourceWorkload, SourceRay)
+	switch {
+	case unknown != "":
+		g.blocked, g.detail = ReasonSourceUnknown, unknown
+	case g.Paused:
+		g.blocked = ReasonPaused
+	case g.class != nil && g.class.Invalid != "":
+		g.blocked, g.detail = ReasonClassUnusable, g.class.Invalid
+	case resting && p.s.At.Before(b.Until):
+		g.blocked = ReasonBackoff
+		g.detail = fmt.Sprintf("rests until %s: %s", b.Until.UTC().Format(time.RFC3339), b.Why)
+	case len(g.failed) > 0:
+		g.blocked, g.detail = ReasonBackoff, p.failure(g.failed[0])
+	}
+}
+
+// unknown describes the first source of the given kinds that is not known, or
+// is empty. A kind that no source speaks for is known: a snapshot written by
+// hand need not list them.
+func (p *planning) unknown(kinds ...SourceKind) string {
+	var out []string
+	for _, s := range p.s.Sources {
+		if !s.Known && slices.Contains(kinds, s.Kind) {
+			out = append(out, fmt.Sprintf("%s %s: %s", s.Kind, s.Name, s.Error))
+		}
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return slices.Min(out)
+}
+
+func (p *planning) creditNode(n *nodeState) {
+	if !n.Ready || n.Unschedulable || n.machine != nil && n.machine.Deleting {
+		return
+	}
+	kind := binNode
+	taints := make([]Taint, 0, len(n.Taints))
+	for _, t := range n.Taints {
+		if t.Key == CordonTaint {
+			kind = binCordoned
+			continue
+		}
+		taints = append(taints, t)
+	}
+	if n.machine != nil && (n.machine.Mark != nil || n.machine.ForeignMark) && n.group != nil && n.group.alive > n.group.Replicas {
+		return // its shrink has been asked for: Cluster API takes it any moment
+	}
+	if n.group != nil && n.group.doubtful > 0 {
+		n.group.doubtful-- // a shrink in flight may take it
+		return
+	}
+	free := n.Allocatable.Clone()
+	free.Sub(n.used)
+	n.bin = &bin{kind: kind, name: n.Name, group: n.group, node: n, free: free, labels: n.Labels, taints: taints}
+	p.bins = append(p.bins, n.bin)
+}
+
+func (p *planning) creditComing(g *groupState) {
+	if len(g.Capacity) == 0 {
+		return
+	}
+	for range min(g.coming, 100_000) {
+		p.bins = append(p.bins, newBin(binComing, g))
+	}
+}
+
+// price of one node: of the group, else of its class, else a formula that
+// grows with what the node has, so that classes without prices still compare.
+func (p *planning) price(g *groupState) int64 {
+	if g.Price > 0 {
+		return g.Price
+	}
+	capacity := g.Capacity
+	if g.class != nil {
+		if g.class.Price > 0 {
+			return g.class.Price
+		}
+		capacity = g.class.Capacity
+	}
+	cpu := mulSat(capacity[ResourceCPU], 30)
+	mem := mulDiv(capacity[ResourceMemory], 4000, 1<<30)
+	gpu := mulSat(capacity[ResourceGPU], 120)
+	return addSat(20_000, addSat(cpu, addSat(mem, gpu)))
+}
