@@ -1,0 +1,98 @@
+package config
+
+import "maps"
+
+// fieldDocs says what each field means, by its path; [] stands for an entry of
+// a list. [Marshal] writes these texts as comments and docs/configuration.md
+// is made of them. A test keeps the table and the types together.
+func fieldDocs() map[string]string {
+	docs := worldDocs()
+	maps.Copy(docs, conductDocs())
+	return docs
+}
+
+// worldDocs are about what the coordinator sees.
+func worldDocs() map[string]string {
+	return map[string]string{ //nolint:gosec // these are texts about credentials, not credentials
+		"apiVersion": "Version of this file's format.",
+		"kind":       "Kind of document; always Configuration.",
+
+		"management":             "Where Cluster API's objects are.",
+		"management.kubeconfig":  "Path of a kubeconfig. Left out: the service account of the pod.",
+		"management.namespace":   "Namespace of the Cluster and its MachineDeployments. Required.",
+		"management.clusterName": "Name of the Cluster whose MachineDeployments are scaled. Required.",
+
+		"workload":            "Where Ray runs.",
+		"workload.kubeconfig": "Path of a kubeconfig. Left out: the same cluster and identity as management.",
+
+		"rayClusters":                         "Which RayClusters are looked after, and how.",
+		"rayClusters.namespaces":              "Namespaces to look in. Left out: every namespace that the identity may list.",
+		"rayClusters.defaultMode":             "auto, follow, lead or off; the annotation tandem-autoscaler.io/mode on a RayCluster overrides it. follow: Ray's own autoscaler decides pods and Tandem buys their VMs ahead of them. lead: Tandem decides pods and VMs together. off: the pods count as ordinary pods. auto: follow where Ray's autoscaler is live, otherwise off.",
+		"rayClusters.credentials":             "Credentials for GCS servers that ask for them. The files may change at any time.",
+		"rayClusters.credentials[].namespace": "Namespace of the RayCluster.",
+		"rayClusters.credentials[].name":      "Name of the RayCluster, or \"*\" for every one in the namespace that has no entry of its own.",
+		"rayClusters.credentials[].tokenFile": "File with Ray's authentication token.",
+		"rayClusters.credentials[].caFile":    "File with the certificates that the GCS's own is verified by.",
+		"rayClusters.credentials[].certFile":  "File with the client's certificate, for mutual TLS.",
+		"rayClusters.credentials[].keyFile":   "File with the client's private key, for mutual TLS.",
+
+		"demand":              "How the GCS servers are read.",
+		"demand.pollInterval": "Time between two readings of one GCS.",
+		"demand.settle":       "How long a demand that just changed must stay as it is before it is acted on, so that one burst becomes one purchase. Less than staleAfter.",
+		"demand.timeout":      "Longest time for one call.",
+		"demand.staleAfter":   "Age at which an answer stops counting as known. Unknown demand holds its nodes.",
+
+		"catalogue":                       "Where VM classes come from.",
+		"catalogue.virtualMachineClasses": "Read the VirtualMachineClass objects (vmoperator.vmware.com) of the management namespace.",
+		"catalogue.vcenter":               "A vCenter whose VM classes are read. Secrets are paths of files.",
+		"catalogue.vcenter.url":           "Address of the SDK endpoint. https; http on loopback addresses only.",
+		"catalogue.vcenter.usernameFile":  "File with the user name.",
+		"catalogue.vcenter.passwordFile":  "File with the password.",
+		"catalogue.vcenter.caFile":        "File with the certificates that the vCenter's own is verified by.",
+		"catalogue.vcenter.thumbprint":    "SHA-1 or SHA-256 fingerprint of the vCenter's certificate.",
+		"catalogue.vcenter.insecure":      "Verify nothing. For trials only.",
+		"catalogue.refreshInterval":       "Time between two readings of the catalogue.",
+		"catalogue.classes":               "Prices for classes, or whole classes where no source has them.",
+		"catalogue.classes[].name":        "Name of the VM class.",
+		"catalogue.classes[].price":       "Price per hour in the unit of your choice: a decimal with at most six digits after the point. Left out: derived from the size.",
+		"catalogue.classes[].cpu":         "Cores, as a Kubernetes quantity.",
+		"catalogue.classes[].memory":      "Memory, as a Kubernetes quantity.",
+		"catalogue.classes[].gpu":         "Number of GPUs.",
+		"catalogue.classes[].gpuType":     "Type of the GPUs, as Ray's accelerator label names it.",
+	}
+}
+
+// conductDocs are about what it does.
+func conductDocs() map[string]string {
+	return map[string]string{
+		"loop":          "The pace.",
+		"loop.interval": "Time between two ticks when nothing happens; events wake the loop earlier.",
+		"loop.dryRun":   "Plan and record, but write nothing.",
+
+		"growth":                   "Bounds on buying.",
+		"growth.provisionDeadline": "How long a Machine may take from its creation to a ready Node with all its resources before it is given up.",
+		"growth.backoffInitial":    "How long a MachineDeployment rests after a Machine of it was given up.",
+		"growth.backoffMax":        "Longest rest; each failure in a row doubles it up to here.",
+		"growth.maxPerTick":        "Machines that one plan may ask for in all. Left out or zero: no bound.",
+		"growth.maxMachines":       "Machines of all managed MachineDeployments together. Left out or zero: no bound.",
+
+		"removal":            "Bounds on giving back.",
+		"removal.enabled":    "Give back Machines that nothing needs.",
+		"removal.vacantHold": "How long a node stays vacant and unwanted before its removal begins.",
+		"removal.maxPerTick": "Machines that one plan may remove. Left out or zero: no bound.",
+
+		"leaderElection":               "One of several replicas acts, chosen by a Lease of the workload cluster.",
+		"leaderElection.enabled":       "Take part in the election. Without it, run one replica only.",
+		"leaderElection.namespace":     "Namespace of the Lease.",
+		"leaderElection.name":          "Name of the Lease.",
+		"leaderElection.leaseDuration": "How long the others wait for a leader that is silent. 1s or more.",
+		"leaderElection.renewDeadline": "How long a leader tries to renew before it stops. Less than leaseDuration.",
+		"leaderElection.retryPeriod":   "Time between two tries. renewDeadline is more than 1.2 times as long.",
+
+		"server":         "Health, metrics and the state of the loop, over HTTP.",
+		"server.address": "host:port to listen on; \"0\" switches the server off. On an address that is not loopback, only /metrics, /healthz, /livez and /readyz answer callers on other machines.",
+
+		"journal":      "The record of decisions, one JSON object a line.",
+		"journal.path": "Path of a file, \"-\" for standard output, \"\" for none.",
+	}
+}

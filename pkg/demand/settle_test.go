@@ -1,0 +1,97 @@
+package demand
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/tandem-autoscaler/tandem/pkg/planner"
+)
+
+// seen is a state with n requests for a CPU and as many gangs as ids.
+func seen(version, n int64, gangs ...string) *State {
+	s := &State{Session: "s", Version: version}
+	if n > 0 {
+		s.Requests = []planner.Request{{Resources: planner.Resources{"CPU": 1000}, Count: n}}
+	}
+	for _, id := range gangs {
+		s.Gangs = append(s.Gangs, planner.Gang{ID: id})
+	}
+	return s
+}
+
+func TestSettler(t *testing.T) {
+	t.Parallel()
+	type read struct {
+		at    int // milliseconds
+		state *State
+		want  verdict
+	}
+	other := seen(1, 1)
+	other.Session = "t"
+	idle := seen(3, 1)
+	idle.RayNodes = []planner.RayNode{{ID: "a", IdleFor: 1}}
+	idler := seen(4, 1)
+	idler.RayNodes = []planner.RayNode{{ID: "a", IdleFor: 2, Activity: []string{"x"}}}
+	busy := seen(5, 1)
+	busy.RayNodes = []planner.RayNode{{ID: "a", Status: planner.RayNodeRunning}}
+	for name, c := range map[string]struct {
+		settle time.Duration
+		reads  []read
+	}{
+		"what stays is published when settled": {400 * time.Millisecond, []read{
+			{0, seen(1, 1), hold}, {200, seen(2, 1), hold}, {400, seen(3, 1), publish}, {1400, seen(4, 1), publish},
+		}},
+		"every change starts anew": {400 * time.Millisecond, []read{
+			{0, seen(1, 1), hold}, {300, seen(2, 2), hold}, {600, seen(3, 2), hold}, {700, seen(4, 2), publish},
+		}},
+		"a decrease settles too": {400 * time.Millisecond, []read{
+			{0, seen(1, 2), hold}, {400, seen(2, 2), publish}, {1000, seen(3, 1), hold}, {1400, seen(4, 1), publish},
+		}},
+		"back to what is published at once": {400 * time.Millisecond, []read{
+			{0, seen(1, 1), hold}, {400, seen(2, 1), publish}, {1000, seen(3, 2), hold}, {1200, seen(4, 1), publish}, {1300, seen(5, 2), hold}, {1600, seen(6, 2), hold}, {1700, seen(7, 2), publish},
+		}},
+		"what never stops is let through": {400 * time.Millisecond, []read{
+			{0, seen(1, 1), hold}, {300, seen(2, 2), hold}, {600, seen(3, 3), hold}, {900, seen(4, 4), hold}, {1200, seen(5, 5), hold},
+			{1500, seen(6, 6), hold}, {1800, seen(7, 7), hold}, {2100, seen(8, 8), hold}, {2200, seen(9, 9), publish}, {2300, seen(10, 10), hold}, {4500, seen(11, 11), publish},
+		}},
+		"no settling": {0, []read{{0, seen(1, 1), publish}, {1, seen(2, 2, "g"), publish}, {2, seen(0, 2), publish}}},
+		"a gang waits for the requests of its job": {400 * time.Millisecond, []read{
+			{0, seen(1, 0), hold}, {400, seen(2, 0), publish}, {1000, seen(3, 0, "g"), hold}, {1400, seen(4, 0, "g"), hold}, {1900, seen(5, 10, "g"), hold}, {2300, seen(6, 10, "g"), publish},
+		}},
+		"a gang alone": {400 * time.Millisecond, []read{
+			{0, seen(1, 0), hold}, {400, seen(2, 0), publish}, {1000, seen(3, 0, "g"), hold}, {2000, seen(4, 0, "g"), hold}, {2100, seen(5, 0, "g"), publish},
+		}},
+		"a new session makes what was known void": {400 * time.Millisecond, []read{
+			{0, seen(8, 1), hold}, {400, seen(9, 1), publish}, {1000, seen(1, 1), forget}, {1200, seen(2, 1), hold}, {1400, seen(3, 1), publish},
+			{2000, other, forget}, {2400, func() *State { s := seen(2, 1); s.Session = "t"; return s }(), publish},
+		}},
+		"a restart before anything is known": {400 * time.Millisecond, []read{
+			{0, seen(8, 1), hold}, {200, seen(1, 1), hold}, {500, seen(2, 1), hold}, {600, seen(3, 1), publish},
+		}},
+		"clocks are no change": {400 * time.Millisecond, []read{
+			{0, idle, hold}, {400, idler, publish}, {500, busy, hold},
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := settler{settle: c.settle}
+			start := time.Unix(1000, 0)
+			for i, r := range c.reads {
+				assert.Equal(t, r.want, s.read(r.state, start.Add(time.Duration(r.at)*time.Millisecond)), "read %d at %d ms", i, r.at)
+			}
+		})
+	}
+}
+
+func TestBackoffGrowsWithinItsBounds(t *testing.T) {
+	t.Parallel()
+	for failures, most := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 5: 16 * time.Second, 6: maxBackoff, 1000: maxBackoff} {
+		for range 100 {
+			d := backoff(time.Second, failures)
+			assert.LessOrEqual(t, d, most)
+			assert.GreaterOrEqual(t, d, most/2)
+		}
+	}
+}
