@@ -1,0 +1,185 @@
+package capi
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+
+	"github.com/tandem-autoscaler/tandem/pkg/planner"
+)
+
+func grow(from, to int64) planner.Step {
+	return planner.Step{Kind: planner.StepGrow, Group: testNamespace + "/a", From: from, To: to}
+}
+
+func TestScale(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		md    *clusterv1.MachineDeployment
+		step  planner.Step
+		want  int32
+		moved string // text of an ErrMoved
+		err   string // text of another error
+		wrote bool
+	}{
+		"from zero":          {md: deployment("a", 0), step: grow(0, 4), want: 4, wrote: true},
+		"taken before":       {md: deployment("a", 4), step: grow(0, 4), want: 4},
+		"changed by others":  {md: deployment("a", 2), step: grow(0, 4), want: 2, moved: "has 2 replicas, not 0"},
+		"beyond the maximum": {md: deployment("a", 0), step: grow(0, 11), want: 0, moved: "may have 10 replicas at most"},
+		"not managed now":    {md: deployment("a", 0, func(md *clusterv1.MachineDeployment) { md.Annotations = nil }), step: grow(0, 4), want: 0, moved: "both size annotations"},
+		"paused now":         {md: deployment("a", 0, annotated(clusterv1.PausedAnnotation, "")), step: grow(0, 4), want: 0, moved: "is paused"},
+		"gone":               {md: deployment("b", 0), step: grow(0, 4), moved: "not found"},
+		"of another Cluster": {md: deployment("a", 0, func(md *clusterv1.MachineDeployment) { md.Spec.ClusterName = "x" }), step: grow(0, 4), want: 0, err: `belongs to Cluster "x"`},
+		"another namespace":  {md: deployment("a", 0), step: planner.Step{Group: "other/a", To: 1}, want: 0, err: "is not in namespace pools"},
+		"downwards":          {md: deployment("a", 4), step: grow(4, 3), want: 4, err: "only growth is scaled"},
+		"rolling out":        {md: deployment("a", 0, func(md *clusterv1.MachineDeployment) { md.Generation = 2; md.Status.ObservedGeneration = 1 }), step: grow(0, 4), want: 4, wrote: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, cluster(), c.md)
+			err := w.actuator().Scale(t.Context(), c.step, testPlan)
+			switch {
+			case c.moved != "":
+				require.ErrorIs(t, err, ErrMoved)
+				require.ErrorContains(t, err, c.moved)
+			case c.err != "":
+				require.NotErrorIs(t, err, ErrMoved)
+				require.ErrorContains(t, err, c.err)
+			default:
+				require.NoError(t, err)
+			}
+			if c.md.Name == "a" {
+				assert.Equal(t, c.want, w.replicas(t, "a"))
+			}
+			assert.Equal(t, c.wrote, len(w.writes) == 1, w.writes)
+		})
+	}
+}
+
+// TestScaleLosesTheRace: whatever changes between the check and the write makes
+// the API server refuse the write.
+func TestScaleLosesTheRace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, cluster(), deployment("a", 1))
+	w.onWrite = func(int, string) error {
+		change(t, w, deployment("a", 0), func(md *clusterv1.MachineDeployment) { md.Spec.Replicas = ptr.To(int32(2)) })
+		return nil
+	}
+	require.ErrorIs(t, w.actuator().Scale(t.Context(), grow(1, 4), testPlan), ErrMoved)
+	assert.EqualValues(t, 2, w.replicas(t, "a"))
+}
+
+// TestScaleOutcomeUnknown: a write that happened and was not confirmed is seen
+// when the step is taken again.
+func TestScaleOutcomeUnknown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, cluster(), deployment("a", 1))
+	w.afterWrite = func(int, string) error { return context.DeadlineExceeded }
+	err := w.actuator().Scale(t.Context(), grow(1, 4), testPlan)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NotErrorIs(t, err, ErrMoved)
+	require.NoError(t, w.actuator().Scale(t.Context(), grow(1, 4), testPlan))
+	assert.EqualValues(t, 4, w.replicas(t, "a"))
+	assert.Len(t, w.writes, 1, "an absolute value is not written twice")
+}
+
+func cordonStep(name string) planner.Step {
+	return planner.Step{Kind: planner.StepCordon, Node: name, NodeUID: "n-" + name}
+}
+
+func TestCordon(t *testing.T) {
+	t.Parallel()
+	tainted := func(n *corev1.Node) {
+		n.Spec.Taints = []corev1.Taint{{Key: "pool", Effect: corev1.TaintEffectNoSchedule}, {Key: "pool", Effect: corev1.TaintEffectNoExecute}}
+	}
+	for name, c := range map[string]struct {
+		node  *corev1.Node
+		pods  []*corev1.Pod
+		step  planner.Step
+		moved string
+		taint string // the value of our taint at the end
+	}{
+		"vacant":           {node: node("n", nil, tainted), step: cordonStep("n"), taint: "plan-7.1790000000"},
+		"with daemons":     {node: node("n", nil), pods: []*corev1.Pod{pod("d", "n", controlledBy("apps/v1", "DaemonSet", "d")), pod("over", "n", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }), pod("x", "other")}, step: cordonStep("n"), taint: "plan-7.1790000000"},
+		"occupied":         {node: node("n", nil), pods: []*corev1.Pod{pod("busy", "n")}, step: cordonStep("n"), moved: "pod jobs/busy is on Node n"},
+		"another node now": {node: node("n", nil), step: planner.Step{Node: "n", NodeUID: "old"}, moved: "is another one now"},
+		"gone":             {node: node("n", nil), step: cordonStep("x"), moved: "not found"},
+		"cordoned before":  {node: node("n", nil, cordoned), pods: []*corev1.Pod{pod("busy", "n")}, step: cordonStep("n"), taint: "plan-6.1790000000"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, c.node)
+			for _, p := range c.pods {
+				require.NoError(t, w.Create(t.Context(), p))
+			}
+			before := len(c.node.Spec.Taints)
+			err := w.actuator().Cordon(t.Context(), c.step, testPlan, testTime)
+			if c.moved != "" {
+				require.ErrorIs(t, err, ErrMoved)
+				require.ErrorContains(t, err, c.moved)
+				assert.Len(t, w.node(t, "n").Spec.Taints, before)
+				return
+			}
+			require.NoError(t, err)
+			taint, ok := cordonOf(w.node(t, "n"))
+			require.True(t, ok)
+			assert.Equal(t, c.taint, taint.Value)
+			require.NoError(t, w.actuator().Cordon(t.Context(), c.step, testPlan, testTime), "again")
+
+			require.NoError(t, w.actuator().Uncordon(t.Context(), c.step))
+			_, ok = cordonOf(w.node(t, "n"))
+			assert.False(t, ok)
+			if name == "vacant" {
+				assert.Len(t, w.node(t, "n").Spec.Taints, 2, "other taints stay, also those with the same key")
+			}
+			writes := len(w.writes)
+			require.NoError(t, w.actuator().Uncordon(t.Context(), c.step), "again")
+			assert.Len(t, w.writes, writes)
+		})
+	}
+}
+
+func TestCordonLosesTheRace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, node("n", nil))
+	w.onWrite = func(int, string) error {
+		change(t, w, node("n", nil), func(n *corev1.Node) { n.Spec.Unschedulable = true })
+		return nil
+	}
+	require.ErrorIs(t, w.actuator().Cordon(t.Context(), cordonStep("n"), testPlan, testTime), ErrMoved)
+	assert.Empty(t, w.node(t, "n").Spec.Taints)
+}
+
+func TestCordonRefusesAnUnwritableMark(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, node("n", nil))
+	err := w.actuator().Cordon(t.Context(), cordonStep("n"), "a plan", testTime)
+	require.ErrorContains(t, err, "cannot be the value of a taint")
+	assert.Empty(t, w.writes)
+}
+
+func TestUncordon(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, node("n", nil, cordoned))
+	require.NoError(t, w.actuator().Uncordon(t.Context(), cordonStep("gone")))
+	require.ErrorIs(t, w.actuator().Uncordon(t.Context(), planner.Step{Node: "n", NodeUID: "old"}), ErrMoved)
+
+	change(t, w, node("n", nil), func(n *corev1.Node) { n.Spec.Taints[0].Value = "by-hand" })
+	require.NoError(t, w.actuator().Uncordon(t.Context(), cordonStep("n")))
+	assert.Len(t, w.node(t, "n").Spec.Taints, 1, "what another hand wrote is left alone")
+}
+
+func TestClassify(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, classify("x", nil))
+	err := classify("writing", errors.New("boom"))
+	require.NotErrorIs(t, err, ErrMoved)
+	assert.EqualError(t, err, "writing: boom")
+	assert.False(t, refused(err))
+}
