@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/tandem-autoscaler/tandem/pkg/capi"
+	"github.com/tandem-autoscaler/tandem/pkg/config"
+	"github.com/tandem-autoscaler/tandem/pkg/coordinator"
+	"github.com/tandem-autoscaler/tandem/pkg/demand"
+	"github.com/tandem-autoscaler/tandem/pkg/kube"
+	"github.com/tandem-autoscaler/tandem/pkg/planner"
+	"github.com/tandem-autoscaler/tandem/pkg/vsphere"
+)
+
+// sources are the connections and the adapters that read through them.
+type sources struct {
+	management, workload *kube.Cluster
+	demand               *demand.Source
+	supply               *capi.Source
+	catalogue            *vsphere.Source
+	wake                 chan struct{}
+}
+
+func newScheme() (*runtime.Scheme, error) {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, clusterv1.AddToScheme} {
+		if err := add(s); err != nil {
+			return nil, fmt.Errorf("building the scheme: %w", err)
+		}
+	}
+	return s, nil
+}
+
+func newSources(c config.Configuration, log *zap.Logger) (*sources, error) {
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	s := &sources{wake: make(chan struct{}, 1)}
+	if s.management, err = kube.Connect(kube.ClusterOptions{
+		Name: "management", Kubeconfig: c.Management.Kubeconfig, Scheme: scheme, Namespace: c.Management.Namespace, Log: log,
+	}); err != nil {
+		return nil, err
+	}
+	workload := c.Workload.Kubeconfig
+	if workload == "" {
+		workload = c.Management.Kubeconfig
+	}
+	if s.workload, err = kube.Connect(kube.ClusterOptions{Name: "workload", Kubeconfig: workload, Scheme: scheme, Log: log}); err != nil {
+		return nil, err
+	}
+	s.demand = demand.New(demand.Options{
+		Reader: s.workload.Reader(), Namespaces: c.RayClusters.Namespaces, DefaultMode: c.RayClusters.DefaultMode, Credentials: c.RayClusters.Credentials,
+		PollInterval: c.Demand.PollInterval.Duration, Settle: c.Demand.Settle.Duration, Timeout: c.Demand.Timeout.Duration, StaleAfter: c.Demand.StaleAfter.Duration,
+		Health: s.workload.Health, Log: log.Named("demand"),
+	})
+	s.supply = capi.New(capi.Options{
+		Management: s.management.Reader(), Workload: s.workload.Reader(), ManagementHealth: s.management.Health, WorkloadHealth: s.workload.Health,
+		Templates: s.management.Client(), Mapper: s.management.Mapper(), Namespace: c.Management.Namespace, ClusterName: c.Management.ClusterName,
+		Changed: s.notify, Log: log.Named("capi"),
+	})
+	s.catalogue = vsphere.New(vsphere.Options{
+		Catalogue: c.Catalogue, Namespace: c.Management.Namespace, Management: s.management.Client(), Mapper: s.management.Mapper(),
+		Changed: s.notify, Log: log.Named("vsphere"),
+	})
+	return s, nil
+}
+
+// rayCluster is the kind whose informer the demand side reads from.
+func rayCluster() client.Object {
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(schema.GroupVersionKind{Group: "ray.io", Version: "v1", Kind: "RayCluster"})
+	return u
+}
+
+// notify wakes the loop; it never blocks.
+func (s *sources) notify() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run starts everything that reads.
+func (s *sources) run(ctx context.Context, g *errgroup.Group) {
+	g.Go(func() error { return s.management.Run(ctx, capi.ManagementObjects(), s.notify) })
+	g.Go(func() error {
+		return s.workload.Run(ctx, append(capi.WorkloadObjects(), rayCluster()), func() {
+			s.demand.Notify()
+			s.notify()
+		})
+	})
+	g.Go(func() error { return s.demand.Run(ctx) })
+	g.Go(func() error { return s.supply.Run(ctx) })
+	g.Go(func() error { return s.catalogue.Run(ctx) })
+	g.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-s.demand.Changed():
+				s.notify()
+			}
+		}
+	})
+}
+
+// ready tells whether every cache has been filled once.
+func (s *sources) ready() error {
+	if err := s.management.Health(); err != nil {
+		return err
+	}
+	return s.workload.Health()
+}
+
+// observers fill a snapshot. The catalogue comes first, because the supply is
+// completed from it.
+func (s *sources) observers() []coordinator.Observer {
+	return []coordinator.Observer{
+		coordinator.ObserverFunc(func(now time.Time, snap *planner.Snapshot) {
+			v := s.catalogue.Observe(now)
+			snap.Classes = v.Classes
+			snap.Sources = append(snap.Sources, v.Sources...)
+		}),
+		coordinator.ObserverFunc(func(now time.Time, snap *planner.Snapshot) {
+			v := s.supply.Observe(now)
+			capi.FillFromClasses(&v, snap.Classes, capi.Overhead{})
+			snap.NodeGroups, snap.Machines, snap.Nodes, snap.Pods = v.NodeGroups, v.Machines, v.Nodes, v.Pods
+			snap.Sources = append(snap.Sources, v.Sources...)
+		}),
+		coordinator.ObserverFunc(func(now time.Time, snap *planner.Snapshot) {
+			v := s.demand.Observe(now)
+			snap.RayClusters = v.Clusters
+			snap.Sources = append(snap.Sources, v.Sources...)
+		}),
+	}
+}
+
+// observe is one snapshot of now, for the snapshot command.
+func (s *sources) observe(c config.Configuration) planner.Snapshot {
+	now := time.Now()
+	snap := planner.Snapshot{SchemaVersion: planner.SchemaVersion, At: now.UTC(), Policy: c.Policy()}
+	for _, o := range s.observers() {
+		o.Observe(now, &snap)
+	}
+	return snap
+}
+
+// unknown lists the sources of a snapshot that are not known.
+func unknown(s planner.Snapshot) []planner.Source {
+	return slices.DeleteFunc(slices.Clone(s.Sources), func(src planner.Source) bool { return src.Known })
+}
