@@ -1,0 +1,172 @@
+package scenario
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/tandem-autoscaler/tandem/lab/report"
+)
+
+// errNotRunning tells that there is no coordinator to kill.
+var errNotRunning = errors.New("the coordinator does not run")
+
+// coordinator is the process under test. It is started again only after the
+// scenario killed it.
+type coordinator struct {
+	run     *Run
+	path    string
+	args    []string
+	logFile string
+	journal string
+
+	// killing is held from a kill to the start after it, so that kills at the
+	// same moment come one after the other.
+	killing sync.Mutex
+
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	asked  bool // the scenario wants it to end
+	exited chan struct{}
+}
+
+// newCoordinator writes the configuration.
+func (r *Run) newCoordinator(ctx context.Context) (*coordinator, error) {
+	c := &coordinator{
+		run: r, path: r.o.Coordinator,
+		logFile: filepath.Join(r.o.Dir, "coordinator.log"), journal: filepath.Join(r.o.Dir, "journal.jsonl"),
+	}
+	config, err := r.coordinatorConfig(ctx, c.journal)
+	if err != nil {
+		return nil, fmt.Errorf("writing the coordinator's configuration: %w", err)
+	}
+	file := filepath.Join(r.o.Dir, "coordinator.yaml")
+	if err := os.WriteFile(file, config, 0o600); err != nil {
+		return nil, fmt.Errorf("writing the coordinator's configuration: %w", err)
+	}
+	c.args = append([]string{"run", "--config", file}, r.o.Scenario.Coordinator.Args...)
+	r.wg.Go(func() {
+		if err := report.FollowJournal(r.background, c.journal, r.o.Recorder); err != nil {
+			r.fail("%v", err)
+		}
+	})
+	return c, nil
+}
+
+// start runs the process until it ends, is killed, or the context ends.
+func (c *coordinator) start(ctx context.Context) error {
+	log, err := os.OpenFile(c.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("opening the coordinator's log: %w", err)
+	}
+	defer func() { _ = log.Close() }()                 // the process has its own
+	cmd := exec.CommandContext(ctx, c.path, c.args...) //nolint:gosec // the executable under test
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Dir = c.run.o.Dir
+	ownGroup(cmd)
+	cmd.WaitDelay = 2 * graceful // it has a lease to give back
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("starting the coordinator: %w", err)
+	}
+	exited := make(chan struct{})
+	c.mu.Lock()
+	c.cmd, c.asked, c.exited = cmd, false, exited
+	c.mu.Unlock()
+	c.run.o.Recorder.CoordinatorStarted(time.Now(), c.path, c.logFile)
+	c.run.wg.Go(func() {
+		defer close(exited)
+		c.wait(ctx, cmd)
+	})
+	return nil
+}
+
+func (c *coordinator) wait(ctx context.Context, cmd *exec.Cmd) {
+	waitGroup(cmd)
+	c.mu.Lock()
+	asked := c.asked || ctx.Err() != nil
+	c.cmd = nil
+	c.mu.Unlock()
+	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		c.run.o.Recorder.CoordinatorRSS(usage.Maxrss * 1024) // KiB on Linux
+	}
+	c.run.o.Recorder.CoordinatorExited(time.Now(), cmd.ProcessState.String(), asked)
+	if !asked {
+		c.run.fail("the coordinator ended by itself (%s); its log ends with:\n%s", cmd.ProcessState, tailOf(c.logFile, tailBytes))
+	}
+}
+
+// CoordinatorPID is the process id of the coordinator; zero if it does not run.
+func (r *Run) CoordinatorPID() int {
+	if r.coordinator == nil {
+		return 0
+	}
+	r.coordinator.mu.Lock()
+	defer r.coordinator.mu.Unlock()
+	if r.coordinator.cmd == nil {
+		return 0
+	}
+	return r.coordinator.cmd.Process.Pid
+}
+
+// kill ends the process with SIGKILL and waits for its end.
+func (c *coordinator) kill() error {
+	c.mu.Lock()
+	if c.cmd == nil {
+		c.mu.Unlock()
+		return errNotRunning
+	}
+	c.asked = true
+	exited := c.exited
+	err := syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
+	c.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("killing the coordinator: %w", err)
+	}
+	<-exited
+	return nil
+}
+
+// killCoordinator kills it and starts it again later. A scenario that runs
+// without a coordinator has nothing to kill, which is fine.
+func (r *Run) killCoordinator(f *Fault) error {
+	if r.coordinator == nil {
+		return nil
+	}
+	r.coordinator.killing.Lock()
+	defer r.coordinator.killing.Unlock()
+	if err := r.coordinator.kill(); err != nil {
+		return err
+	}
+	if !wait(r.background, f.RestartAfter.Duration) {
+		return nil
+	}
+	return r.coordinator.start(r.background)
+}
+
+// collectCoordinator puts the end of the log into the report, and what it tells
+// of panics.
+func (r *Run) collectCoordinator() {
+	if r.coordinator == nil {
+		return
+	}
+	var panics []string
+	if f, err := os.Open(r.coordinator.logFile); err == nil {
+		lines := bufio.NewScanner(f)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			if l := lines.Text(); strings.HasPrefix(l, "panic:") || strings.HasPrefix(l, "fatal error:") || strings.Contains(l, "Observed a panic") {
+				panics = append(panics, l)
+			}
+		}
+		_ = f.Close() // only read
+	}
+	r.o.Recorder.CoordinatorLog(tailOf(r.coordinator.logFile, tailBytes), panics)
+}
