@@ -1,0 +1,108 @@
+# Everything that the project needs is installed below by exact version, into
+# bin/ and .venv/. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION       ?= v0.1.0-dev
+GOLANGCI      := v2.12.2
+KUBERNETES    := v1.36.3
+PYTHON        ?= python3
+GO            ?= go
+BIN           := $(CURDIR)/bin
+VENV          := $(CURDIR)/.venv
+COORDINATOR   := $(BIN)/coordinator
+LAB           := $(BIN)/lab
+KEEP          ?=
+RUN           ?= .
+export GOFLAGS := -buildvcs=false
+export GOTOOLCHAIN := local
+
+GO_FILES      := $(shell find cmd pkg -name '*.go' 2>/dev/null) go.mod go.sum
+LAB_FILES     := $(shell find lab pkg -name '*.go' 2>/dev/null) go.mod lab/go.mod lab/go.sum
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: preflight
+preflight: ## Name what is missing on this machine, before anything is built
+	@ok=1; \
+	need() { echo "missing: $$1" >&2; ok=0; }; \
+	command -v $(GO) >/dev/null || need "Go 1.26 or newer (https://go.dev/dl)"; \
+	if command -v $(GO) >/dev/null; then \
+	  v=$$(GOTOOLCHAIN=local $(GO) env GOVERSION | sed 's/^go//'); \
+	  printf '1.26\n%s\n' "$$v" | sort -V -C || need "Go 1.26 or newer: this is $$v"; fi; \
+	command -v $(PYTHON) >/dev/null || need "Python 3.10 or newer"; \
+	if command -v $(PYTHON) >/dev/null; then \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || need "Python 3.10 or newer: this is $$($(PYTHON) -V 2>&1) (set PYTHON=...)"; \
+	  $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || need "Python's venv module (Debian: the package python3-venv)"; fi; \
+	[ "$$(uname -s)" = Linux ] || need "Linux: the lab runs Ray's processes on loopback addresses that other systems do not have"; \
+	free=$$(df -Pk . | awk 'NR==2{print int($$4/1048576)}'); [ "$$free" -ge 8 ] || need "8 GiB of free disk here (there are $$free)"; \
+	[ $$ok = 1 ] || { echo "Install what is missing and run make again." >&2; exit 1; }
+
+$(COORDINATOR): $(GO_FILES) | preflight
+	@echo "== building the coordinator"
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/coordinator
+
+$(LAB): $(LAB_FILES) lab/assets.sh | preflight
+	@echo "== building the lab: a Kubernetes control plane, Cluster API and KubeRay (the first time takes 6 to 12 minutes on 2 cores)"
+	cd lab && CGO_ENABLED=0 $(GO) build -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36" -o $@ .
+	lab/assets.sh $(BIN)/assets
+
+$(VENV)/.installed: lab/requirements.txt | preflight
+	@echo "== installing Ray into .venv"
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r lab/requirements.txt
+	touch $@
+
+$(BIN)/golangci-lint-$(GOLANGCI): | preflight
+	@echo "== building golangci-lint $(GOLANGCI) (once, about 5 minutes)"
+	mkdir -p $(BIN)
+	GOBIN=$(BIN) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
+	mv $(BIN)/golangci-lint $@
+
+.PHONY: build lab ray
+build: $(COORDINATOR) ## Build bin/coordinator
+lab: $(LAB) ## Build bin/lab, the local control plane
+ray: $(VENV)/.installed ## Install Ray into .venv
+
+.PHONY: demo
+demo: $(COORDINATOR) $(LAB) $(VENV)/.installed ## Run the main job on real parts (KEEP=1 leaves it open)
+	$(LAB) run lab/scenarios/demo.yaml --coordinator $(COORDINATOR) --venv $(VENV) --report $(BIN)/demo.json $(if $(KEEP),--keep)
+
+.PHONY: vet lint unit check
+vet: | preflight
+	$(GO) vet ./...
+
+lint: $(BIN)/golangci-lint-$(GOLANGCI) ## Lint both modules
+	$(BIN)/golangci-lint-$(GOLANGCI) run ./...
+	cd lab && $(BIN)/golangci-lint-$(GOLANGCI) run --config ../.golangci.yml ./...
+
+unit: | preflight ## Unit and property tests of the root module
+	$(GO) test -timeout 10m ./...
+
+check: build lint unit ## The fast loop: build, lint, unit tests
+
+.PHONY: unit-lab integration e2e test test-ray generate clean
+unit-lab: | preflight
+	cd lab && $(GO) test -timeout 20m $$($(GO) list ./... | grep -v /e2e)
+
+integration: $(LAB) ## Tests of the adapters against a real API server
+	dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && for n in etcd kube-apiserver kubectl; do ln -s $(LAB) $$dir/$$n; done && \
+	KUBEBUILDER_ASSETS=$$dir $(GO) test -count=1 -timeout 10m ./pkg/capi/...
+
+e2e: $(COORDINATOR) $(LAB) $(VENV)/.installed ## End-to-end scenarios on real parts (RUN=regexp picks some)
+	cd lab && LAB_BINARY=$(LAB) COORDINATOR_BINARY=$(COORDINATOR) LAB_VENV=$(VENV) $(GO) test -tags e2e -count=1 -timeout 60m -v -run '$(RUN)' ./e2e
+
+test-ray: $(VENV)/.installed ## Compare the model of Ray's scheduler with the real one
+	TANDEM_RAY_PYTHON=$(VENV)/bin/python $(GO) test -count=1 -timeout 30m -v -run 'Oracle|RecordedCases' ./pkg/planner/rayv2
+
+test: lint unit unit-lab integration test-ray e2e ## Everything, end-to-end included
+
+generate: | preflight ## Regenerate the protobuf code
+	pkg/demand/gcs/generate.sh
+
+clean: ## Remove everything that was built or installed
+	rm -rf $(BIN) $(VENV) .venv-gen
