@@ -85,9 +85,10 @@ unit: | preflight ## Unit and property tests of the root module
 
 check: build lint unit ## The fast loop: build, lint, unit tests
 
-.PHONY: unit-lab integration e2e test test-ray generate clean
-unit-lab: | preflight
-	cd lab && $(GO) test -timeout 20m $$($(GO) list ./... | grep -v /e2e)
+
+.PHONY: unit-lab integration figures e2e test test-ray generate clean
+unit-lab: $(LAB) $(VENV)/.installed
+	cd lab && LAB_BINARY=$(LAB) LAB_ASSETS=$(BIN)/assets LAB_VENV=$(VENV) $(GO) test -count=1 -p 1 -timeout 30m $$($(GO) list ./... | grep -v /e2e)
 
 integration: $(LAB) ## Tests of the adapters against a real API server
 	dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && for n in etcd kube-apiserver kubectl; do ln -s $(LAB) $$dir/$$n; done && \
@@ -96,10 +97,14 @@ integration: $(LAB) ## Tests of the adapters against a real API server
 e2e: $(COORDINATOR) $(LAB) $(VENV)/.installed ## End-to-end scenarios on real parts (RUN=regexp picks some)
 	cd lab && LAB_BINARY=$(LAB) COORDINATOR_BINARY=$(COORDINATOR) LAB_VENV=$(VENV) $(GO) test -tags e2e -count=1 -timeout 60m -v -run '$(RUN)' ./e2e
 
-test-ray: $(VENV)/.installed ## Compare the model of Ray's scheduler with the real one
-	TANDEM_RAY_PYTHON=$(VENV)/bin/python $(GO) test -count=1 -timeout 30m -v -run 'Oracle|RecordedCases' ./pkg/planner/rayv2
+figures: $(COORDINATOR) $(LAB) $(VENV)/.installed ## Measure: demand visible in the GCS to MachineDeployment patched, 24 waves
+	$(LAB) run lab/scenarios/figures/waves.yaml --coordinator $(COORDINATOR) --venv $(VENV) --report $(BIN)/waves.json
+	$(PYTHON) lab/scenarios/figures/waves.py $(BIN)/waves.json
 
-test: lint unit unit-lab integration test-ray e2e ## Everything, end-to-end included
+test-ray: $(VENV)/.installed ## Compare the model of Ray's scheduler with the real one
+	TANDEM_RAY_PYTHON=$(VENV)/bin/python $(GO) test -count=1 -timeout 30m -v -run 'AgainstRay|RecordedCases' ./pkg/planner/rayv2
+
+test: unit unit-lab integration test-ray e2e ## Everything, end-to-end included
 
 generate: | preflight ## Regenerate the protobuf code
 	pkg/demand/gcs/generate.sh

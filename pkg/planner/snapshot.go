@@ -20,7 +20,9 @@ func (d *Duration) UnmarshalText(b []byte) error {
 
 // Snapshot is everything that a plan depends on, at one instant. It is plain
 // data, and its JSON form is what `coordinator snapshot` writes and
-// `coordinator plan` reads. The order of its lists never matters.
+// `coordinator plan` reads. The order of its lists never matters, apart from a
+// RayCluster's worker groups: Ray breaks ties by their order, so they stay in
+// that of the object.
 type Snapshot struct {
 	SchemaVersion string       `json:"schemaVersion"`
 	At            time.Time    `json:"at"`
