@@ -43,11 +43,11 @@ preflight: ## Name what is missing on this machine, before anything is built
 
 $(COORDINATOR): $(GO_FILES) | preflight
 	@echo "== building the coordinator"
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/coordinator
+	$(GO) build -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/coordinator
 
 $(LAB): $(LAB_FILES) lab/assets.sh | preflight
 	@echo "== building the lab: a Kubernetes control plane, Cluster API and KubeRay (the first time takes 6 to 12 minutes on 2 cores)"
-	cd lab && CGO_ENABLED=0 $(GO) build -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36" -o $@ .
+	cd lab && $(GO) build -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36" -o $@ .
 	lab/assets.sh $(BIN)/assets
 
 $(VENV)/.installed: lab/requirements.txt | preflight

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -202,6 +203,19 @@ func checkCatalogue(t *testing.T, p *plane.Plane) {
 	require.Error(t, rc.Login(t.Context(), url.UserPassword("nobody", "nothing")))
 }
 
+// messages are those of the conditions of a pool's Machines.
+func messages(ctx context.Context, c *assert.CollectT, p *plane.Plane, pool string) string {
+	ms, err := machines(ctx, p, pool)
+	require.NoError(c, err)
+	var out strings.Builder
+	for _, m := range ms {
+		for _, cond := range m.Status.Conditions {
+			out.WriteString(cond.Message + "\n")
+		}
+	}
+	return out.String()
+}
+
 func TestVMsThatDoNotCome(t *testing.T) {
 	p := start(t, plane.Options{
 		One:   true,
@@ -218,25 +232,16 @@ func TestVMsThatDoNotCome(t *testing.T) {
 		}
 	}
 	told := func(pool, text string) func(*assert.CollectT) {
-		return func(c *assert.CollectT) {
-			ms, err := machines(t.Context(), p, pool)
-			require.NoError(c, err)
-			var all string
-			for _, m := range ms {
-				for _, cond := range m.Status.Conditions {
-					all += cond.Message + "\n"
-				}
-			}
-			assert.Contains(c, all, text)
-		}
+		return func(c *assert.CollectT) { assert.Contains(c, messages(t.Context(), c, p, pool), text) }
 	}
 	scale(t, p, "gpu4", 2)
 	eventually(t, "one node", ready(1))
 	eventually(t, "the other machine says why", told("gpu4", "insufficient resources: no host has room for a VM of class gpu-h100x4"))
 
-	p.FailVMs("cpu-large", 1, "datastore is full")
+	p.FailVMs("cpu-large", -1, "datastore is full")
 	scale(t, p, "cpu", 1)
 	eventually(t, "the injected failure is told", told("cpu", "datastore is full"))
+	p.FailVMs("cpu-large", 0, "")
 	eventually(t, "it heals", ready(2))
 
 	p.StickVMs("cpu-large", 1)

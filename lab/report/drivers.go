@@ -9,7 +9,7 @@ func (r *Recorder) DriverStarted(at time.Time, name, cluster, outputFile string)
 	d := Driver{Name: name, RayCluster: cluster, StartedAt: r.seconds(at), OutputFile: outputFile}
 	for _, p := range r.pods {
 		if p.cluster() == cluster && !p.Head && p.phase() == "Ready" {
-			d.FirstWorkerReadyAt, d.WaitSeconds = ptr(d.StartedAt), ptr(0.0)
+			d.FirstWorkerReadyAt, d.WaitSeconds = new(d.StartedAt), new(0.0)
 		}
 	}
 	r.rep.Drivers = append(r.rep.Drivers, d)
@@ -35,8 +35,8 @@ func (r *Recorder) DriverEnded(at time.Time, name string, end DriverEnd) {
 		if d.Name != name || d.EndedAt != nil {
 			continue
 		}
-		d.EndedAt = ptr(r.seconds(at))
-		d.RunSeconds = ptr(round(*d.EndedAt - d.StartedAt))
+		d.EndedAt = new(r.seconds(at))
+		d.RunSeconds = new(round(*d.EndedAt - d.StartedAt))
 		d.ExitCode, d.TimedOut, d.OutputTail = &end.ExitCode, end.TimedOut, end.Tail
 	}
 	r.emit(at, Event{Kind: KindDriver, Subject: name, Text: end.Text})

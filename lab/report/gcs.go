@@ -10,13 +10,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tandem-autoscaler/tandem/pkg/demand/gcs/autoscalerpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-
-	"github.com/tandem-autoscaler/tandem/pkg/demand/gcs/autoscalerpb"
 )
 
 const (

@@ -9,13 +9,12 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/tandem-autoscaler/tandem/pkg/demand/gcs/autoscalerpb"
+	"github.com/tandem-autoscaler/tandem/pkg/demand/gcs/commonpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-
-	"github.com/tandem-autoscaler/tandem/pkg/demand/gcs/autoscalerpb"
-	"github.com/tandem-autoscaler/tandem/pkg/demand/gcs/commonpb"
 )
 
 func bundle(r map[string]float64) *autoscalerpb.ResourceRequest {
@@ -148,7 +147,7 @@ func TestPollGCSFollowsTheHead(t *testing.T) {
 		}
 		return out
 	}
-	want := []string{}
+	want := make([]string, 0, 3)
 	for _, step := range []struct{ address, text string }{
 		{first, "the GCS answers"}, {"", "the GCS does not answer: no head is ready"}, {second, "the GCS answers"},
 	} {

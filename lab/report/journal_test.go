@@ -53,7 +53,7 @@ func TestTailOfJournal(t *testing.T) {
 		t.Helper()
 		lines, err := tl.read()
 		require.NoError(t, err)
-		var out []string
+		out := make([]string, 0, len(lines))
 		for _, l := range lines {
 			out = append(out, string(l))
 		}
@@ -83,7 +83,7 @@ func FuzzJournalLine(f *testing.F) {
 	f.Add([]byte(line))
 	f.Add([]byte(`{"results":[{}],"decisions":[null]}`))
 	f.Add([]byte("\x00{"))
-	f.Fuzz(func(t *testing.T, b []byte) {
+	f.Fuzz(func(_ *testing.T, b []byte) {
 		r := newTestRecorder()
 		r.JournalLine(at(0), b)
 		for _, e := range r.Report(at(1)).Timeline {

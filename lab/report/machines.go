@@ -86,7 +86,7 @@ func (r *Recorder) ObserveMachine(at time.Time, o MachineObservation) {
 	}
 	m.marked = o.Marked
 	if o.Deleting && m.DeletingAt == nil {
-		m.DeletingAt = ptr(r.seconds(at))
+		m.DeletingAt = new(r.seconds(at))
 		r.removed(at, m)
 	}
 	r.nodeReady(at, m)
@@ -124,7 +124,7 @@ func (r *Recorder) ObserveMachineGone(at time.Time, name string) {
 		return
 	}
 	m.gone = true
-	m.DeletedAt = ptr(r.seconds(at))
+	m.DeletedAt = new(r.seconds(at))
 	if m.DeletingAt == nil {
 		m.DeletingAt = m.DeletedAt
 	}
@@ -137,7 +137,7 @@ func (r *Recorder) ExcuseMachine(at time.Time, name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if m, ok := r.machines[name]; ok && m.DeletingAt == nil {
-		m.DeletingAt = ptr(r.seconds(at))
+		m.DeletingAt = new(r.seconds(at))
 	}
 }
 
@@ -152,7 +152,7 @@ func (r *Recorder) emitMachines(at time.Time, pool string) {
 			counts[phase]++
 		}
 	}
-	r.emitCounts(at, KindMachines, pool, counts, "")
+	r.emitCounts(at, KindMachines, pool, counts)
 }
 
 // ObserveNode records the state of a Node.
@@ -195,7 +195,7 @@ func (r *Recorder) ObserveNodeGone(at time.Time, name string) {
 
 func (r *Recorder) nodeReady(at time.Time, m *machine) {
 	if n, ok := r.nodes[m.Node]; ok && n.ready && m.NodeReadyAt == nil {
-		m.NodeReadyAt = ptr(r.seconds(at))
+		m.NodeReadyAt = new(r.seconds(at))
 	}
 }
 
@@ -214,7 +214,7 @@ func (r *Recorder) emitNodes(at time.Time, pool string) {
 			counts["NotReady"]++
 		}
 	}
-	r.emitCounts(at, KindNodes, pool, counts, "")
+	r.emitCounts(at, KindNodes, pool, counts)
 }
 
 // removed checks a Machine that just got its deletion timestamp.

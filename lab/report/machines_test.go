@@ -29,7 +29,7 @@ func TestMachinesAndVMSeconds(t *testing.T) {
 	a := rep.Machines[1]
 	assert.Equal(t, Machine{
 		Name: "gpu-a", Pool: "gpu", Class: "gpu-x1", Node: "gpu-a",
-		RequestedAt: 1, NodeReadyAt: ptr(4.0), DeletingAt: ptr(9.0), DeletedAt: ptr(11.0),
+		RequestedAt: 1, NodeReadyAt: new(4.0), DeletingAt: new(9.0), DeletedAt: new(11.0),
 	}, a)
 	assert.True(t, rep.Machines[0].Initial)
 	assert.Equal(t, []Class{
@@ -65,13 +65,13 @@ func TestRemovedWhileBusy(t *testing.T) {
 		busy bool
 	}{
 		"no pod":                                {gcs: RayState{}},
-		"a pod on another node":                 {pod: ptr(worker("w", "other", "Running")), gcs: running},
-		"a finished pod":                        {pod: ptr(worker("w", "node", "Failed")), gcs: running},
+		"a pod on another node":                 {pod: new(worker("w", "other", "Running")), gcs: running},
+		"a finished pod":                        {pod: new(worker("w", "node", "Failed")), gcs: running},
 		"a terminating pod of an idle Ray node": {pod: &terminating, gcs: idle},
-		"a pod that runs work":                  {pod: ptr(worker("w", "node", "Running")), gcs: running, busy: true},
-		"a pod whose Ray node is idle":          {pod: ptr(worker("w", "node", "Running")), gcs: idle, busy: true},
-		"a pod that the GCS does not know":      {pod: ptr(worker("w", "node", "Running")), busy: true},
-		"a pod that has not started":            {pod: ptr(worker("w", "node", "Pending")), busy: true},
+		"a pod that runs work":                  {pod: new(worker("w", "node", "Running")), gcs: running, busy: true},
+		"a pod whose Ray node is idle":          {pod: new(worker("w", "node", "Running")), gcs: idle, busy: true},
+		"a pod that the GCS does not know":      {pod: new(worker("w", "node", "Running")), busy: true},
+		"a pod that has not started":            {pod: new(worker("w", "node", "Pending")), busy: true},
 		"a terminating pod that runs work":      {pod: &terminating, gcs: running, busy: true},
 	}
 	for name, tt := range tests {

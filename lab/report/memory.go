@@ -80,7 +80,7 @@ func readProcesses(proc string) []process {
 	}
 	out := make([]process, 0, len(stats))
 	for _, path := range stats {
-		b, err := os.ReadFile(path)
+		b, err := os.ReadFile(path) //nolint:gosec // a file of /proc
 		if err != nil {
 			continue
 		}
@@ -124,7 +124,7 @@ func peakRSS(proc string, pid int) int64 {
 	if pid == 0 {
 		return 0
 	}
-	b, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "status"))
+	b, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "status")) //nolint:gosec // a file of /proc
 	if err != nil {
 		return 0
 	}

@@ -100,8 +100,9 @@ func TestReportIsASnapshot(t *testing.T) {
 func TestPoolsOfTheScenarioComeFirst(t *testing.T) {
 	r := newTestRecorder()
 	r.ObserveReplicas(time.Time{}, "stranger", 1, true, "")
-	var got []string
-	for _, p := range r.Report(at(1)).Pools {
+	pools := r.Report(at(1)).Pools
+	got := make([]string, 0, len(pools))
+	for _, p := range pools {
 		got = append(got, p.Name)
 	}
 	assert.Equal(t, []string{"head", "gpu", "cpu", "stranger"}, got)

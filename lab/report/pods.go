@@ -115,7 +115,7 @@ func (r *Recorder) emitPods(at time.Time, changed *pod) {
 		}
 		counts[group+"/"+p.phase()]++
 	}
-	r.emitCounts(at, KindPods, changed.cluster(), counts, "")
+	r.emitCounts(at, KindPods, changed.cluster(), counts)
 }
 
 // workerReady gives the first ready worker to the drivers that wait for one.
@@ -123,8 +123,8 @@ func (r *Recorder) workerReady(at time.Time, p *pod) {
 	for i := range r.rep.Drivers {
 		d := &r.rep.Drivers[i]
 		if d.RayCluster == p.cluster() && d.FirstWorkerReadyAt == nil && d.EndedAt == nil {
-			d.FirstWorkerReadyAt = ptr(r.seconds(at))
-			d.WaitSeconds = ptr(round(*d.FirstWorkerReadyAt - d.StartedAt))
+			d.FirstWorkerReadyAt = new(r.seconds(at))
+			d.WaitSeconds = new(round(*d.FirstWorkerReadyAt - d.StartedAt))
 		}
 	}
 }

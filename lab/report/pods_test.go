@@ -67,8 +67,8 @@ func TestDriverWaits(t *testing.T) {
 	require.Len(t, rep.Drivers, 3)
 	cold, elsewhere, warm := rep.Drivers[0], rep.Drivers[1], rep.Drivers[2]
 	assert.Equal(t, Driver{
-		Name: "cold", RayCluster: cluster, StartedAt: 1, EndedAt: ptr(15.0), FirstWorkerReadyAt: ptr(9.0),
-		WaitSeconds: ptr(8.0), RunSeconds: ptr(14.0), ExitCode: ptr(0), OutputTail: "RESULT ok", OutputFile: "cold.log",
+		Name: "cold", RayCluster: cluster, StartedAt: 1, EndedAt: new(15.0), FirstWorkerReadyAt: new(9.0),
+		WaitSeconds: new(8.0), RunSeconds: new(14.0), ExitCode: new(0), OutputTail: "RESULT ok", OutputFile: "cold.log",
 	}, cold)
 	assert.Nil(t, elsewhere.FirstWorkerReadyAt)
 	assert.InDelta(t, 0, *warm.WaitSeconds, 1e-9)

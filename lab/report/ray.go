@@ -59,8 +59,8 @@ func (r *Recorder) ObserveGCS(at time.Time, cluster string, s RayState) {
 		}
 	}
 	r.waveReading(at, cluster, s.Demand)
-	r.emitCounts(at, KindDemand, cluster, s.Demand, "")
-	r.emitCounts(at, KindRayNodes, cluster, counts, "")
+	r.emitCounts(at, KindDemand, cluster, s.Demand)
+	r.emitCounts(at, KindRayNodes, cluster, counts)
 }
 
 // ObserveGCSDown records that the GCS could not be read. Its last reading is

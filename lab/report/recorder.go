@@ -116,14 +116,12 @@ func (r *Recorder) emit(at time.Time, e Event) {
 }
 
 // emitCounts records a state that consists of numbers, if it changed.
-func (r *Recorder) emitCounts(at time.Time, kind Kind, subject string, counts map[string]int64, text string) {
+func (r *Recorder) emitCounts(at time.Time, kind Kind, subject string, counts map[string]int64) {
 	key := string(kind) + " " + subject
 	old, seen := r.last[key]
 	if seen && maps.Equal(old, counts) || !seen && len(counts) == 0 {
 		return
 	}
 	r.last[key] = counts
-	r.emit(at, Event{Kind: kind, Subject: subject, Counts: counts, Text: text})
+	r.emit(at, Event{Kind: kind, Subject: subject, Counts: counts})
 }
-
-func ptr[T any](v T) *T { return &v }

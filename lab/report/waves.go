@@ -3,6 +3,7 @@ package report
 import (
 	"maps"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -66,9 +67,9 @@ func (r *Recorder) waveReading(at time.Time, cluster string, demand map[string]i
 }
 
 func (r *Recorder) latestWave(cluster string) *wave {
-	for i := len(r.waves) - 1; i >= 0; i-- {
-		if r.waves[i].cluster == cluster {
-			return r.waves[i]
+	for _, w := range slices.Backward(r.waves) {
+		if w.cluster == cluster {
+			return w
 		}
 	}
 	return nil
@@ -92,7 +93,7 @@ func (r *Recorder) reportWaves() []Wave {
 	for i, w := range r.waves {
 		o := Wave{RayCluster: w.cluster, VisibleAt: r.seconds(w.visible), SettledAt: r.seconds(w.grown), Demand: maps.Clone(w.demand)}
 		if !w.gone.IsZero() {
-			o.GoneAt = ptr(r.seconds(w.gone))
+			o.GoneAt = new(r.seconds(w.gone))
 		}
 		until := r.waveUntil(i)
 		for _, x := range r.raises {
@@ -103,13 +104,13 @@ func (r *Recorder) reportWaves() []Wave {
 		if n := len(o.Raises); n > 0 {
 			at := o.Raises[n-1].At
 			o.PatchedAt = &at
-			o.DemandToFirstPatchSeconds = ptr(round(o.Raises[0].At - o.VisibleAt))
-			o.DemandToPatchSeconds = ptr(round(at - o.VisibleAt))
-			o.SettledToPatchSeconds = ptr(round(at - o.SettledAt))
+			o.DemandToFirstPatchSeconds = new(round(o.Raises[0].At - o.VisibleAt))
+			o.DemandToPatchSeconds = new(round(at - o.VisibleAt))
+			o.SettledToPatchSeconds = new(round(at - o.SettledAt))
 		}
 		for _, at := range r.created[w.cluster] {
 			if within(w, until, at) {
-				o.FirstPodAt = ptr(r.seconds(at))
+				o.FirstPodAt = new(r.seconds(at))
 				break
 			}
 		}

@@ -8,9 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"sigs.k8s.io/yaml"
-
 	"github.com/tandem-autoscaler/tandem/pkg/config"
+	"sigs.k8s.io/yaml"
 )
 
 func TestCoordinatorConfig(t *testing.T) {

@@ -99,7 +99,7 @@ func (c *coordinator) wait(ctx context.Context, cmd *exec.Cmd) {
 	}
 	c.run.o.Recorder.CoordinatorExited(time.Now(), cmd.ProcessState.String(), asked)
 	if !asked {
-		c.run.fail("the coordinator ended by itself (%s); its log ends with:\n%s", cmd.ProcessState, tailOf(c.logFile, tailBytes))
+		c.run.fail("the coordinator ended by itself (%s); its log ends with:\n%s", cmd.ProcessState, tailOf(c.logFile))
 	}
 }
 
@@ -168,5 +168,5 @@ func (r *Run) collectCoordinator() {
 		}
 		_ = f.Close() // only read
 	}
-	r.o.Recorder.CoordinatorLog(tailOf(r.coordinator.logFile, tailBytes), panics)
+	r.o.Recorder.CoordinatorLog(tailOf(r.coordinator.logFile), panics)
 }

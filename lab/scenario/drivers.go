@@ -31,9 +31,6 @@ type driver struct {
 	mu      sync.Mutex
 	started bool
 	ended   bool
-	code    int
-	timeout bool
-	problem string // empty: it ended as expected
 }
 
 func newDriver(d *Driver) *driver { return &driver{Driver: d} }
@@ -122,7 +119,7 @@ func (r *Run) runProgram(ctx context.Context, d *driver, address string) error {
 }
 
 func (r *Run) driverEnded(d *driver, code int, timedOut bool) error {
-	tail := tailOf(d.file, tailBytes)
+	tail := tailOf(d.file)
 	text := fmt.Sprintf("ended with exit code %d", code)
 	if timedOut {
 		text = fmt.Sprintf("killed after its timeout of %s", d.Timeout.Duration)
@@ -134,7 +131,7 @@ func (r *Run) driverEnded(d *driver, code int, timedOut bool) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.ended, d.code, d.timeout = true, code, timedOut
+	d.ended = true
 	return problem
 }
 
@@ -143,9 +140,9 @@ func (d *driver) unexpected(code int, timedOut bool) error {
 	case d.AnyExit:
 		return nil
 	case timedOut:
-		return fmt.Errorf("did not end within %s; it printed:\n%s", d.Timeout.Duration, tailOf(d.file, tailBytes))
+		return fmt.Errorf("did not end within %s; it printed:\n%s", d.Timeout.Duration, tailOf(d.file))
 	case code != d.ExpectExit:
-		return fmt.Errorf("exit code %d, want %d; it printed:\n%s", code, d.ExpectExit, tailOf(d.file, tailBytes))
+		return fmt.Errorf("exit code %d, want %d; it printed:\n%s", code, d.ExpectExit, tailOf(d.file))
 	}
 	return nil
 }
@@ -192,10 +189,10 @@ func waitGroup(cmd *exec.Cmd) {
 }
 
 // tailOf is the end of a file; what cannot be read is empty.
-func tailOf(path string, n int) string {
+func tailOf(path string) string {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return ""
 	}
-	return string(b[max(0, len(b)-n):])
+	return string(b[max(0, len(b)-tailBytes):])
 }

@@ -14,13 +14,13 @@ func TestExpectations(t *testing.T) {
 		return &report.Report{
 			Pools: []report.Pool{{Name: "gpu", Bought: 2, Raises: 1, MaxReplicas: 2}, {Name: "cpu"}},
 			Waves: []report.Wave{
-				{VisibleAt: 1, Raises: []report.Raise{{Pool: "gpu", To: 2, At: 2}}, FirstPodAt: ptrTo(3.0), DemandToPatchSeconds: ptrTo(1.0)},
+				{VisibleAt: 1, Raises: []report.Raise{{Pool: "gpu", To: 2, At: 2}}, FirstPodAt: new(3.0), DemandToPatchSeconds: new(1.0)},
 				{VisibleAt: 50},
 			},
 			Coordinator: &report.Coordinator{Restarts: 1, Reasons: map[string]int{"Demand": 1}},
 			HeadEnds:    []report.HeadEnd{{WasReady: true, Asked: true}, {}},
-			Drivers:     []report.Driver{{Name: "job", EndedAt: ptrTo(30.0)}},
-			Machines:    []report.Machine{{Name: "a", DeletingAt: ptrTo(20.0)}, {Name: "b", DeletingAt: ptrTo(40.0)}, {Name: "c"}},
+			Drivers:     []report.Driver{{Name: "job", EndedAt: new(30.0)}},
+			Machines:    []report.Machine{{Name: "a", DeletingAt: new(20.0)}, {Name: "b", DeletingAt: new(40.0)}, {Name: "c"}},
 		}
 	}
 	all := func() *Expect {
@@ -49,9 +49,9 @@ func TestExpectations(t *testing.T) {
 		"no reason":          {func(r *report.Report) { r.Coordinator.Reasons = nil }, "no decision had the reason Demand"},
 		"no coordinator":     {func(r *report.Report) { r.Coordinator = nil }, "no decision had the reason Demand"},
 		"no restart":         {func(r *report.Report) { r.Coordinator.Restarts = 0 }, "restarts of the coordinator: 0, want 1"},
-		"pods came first":    {func(r *report.Report) { r.Waves[0].FirstPodAt = ptrTo(1.5) }, "after the first Ray worker pod"},
+		"pods came first":    {func(r *report.Report) { r.Waves[0].FirstPodAt = new(1.5) }, "after the first Ray worker pod"},
 		"nothing to judge":   {func(r *report.Report) { r.Waves = nil }, "cannot be judged"},
-		"too slow":           {func(r *report.Report) { r.Waves[0].DemandToPatchSeconds = ptrTo(6.0) }, "6.0 s later"},
+		"too slow":           {func(r *report.Report) { r.Waves[0].DemandToPatchSeconds = new(6.0) }, "6.0 s later"},
 		"removed while busy": {func(r *report.Report) { r.RemovedWhileBusy = make([]report.BusyNode, 1) }, "Machines removed while busy: 1"},
 		"touched while busy": {func(r *report.Report) { r.TouchedWhileBusy = make([]report.BusyNode, 1) }, "nodes touched while busy: 1"},
 		"the GCS crashed":    {func(r *report.Report) { r.HeadEnds[0].Asked = false }, "crashes of a GCS: 1"},

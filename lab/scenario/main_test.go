@@ -106,7 +106,7 @@ func mustParse(t *testing.T, text string) *Scenario {
 // newTestRun makes a run on a fake lab whose drivers are shell scripts.
 func newTestRun(t *testing.T, s *Scenario, lab Lab, coordinator string) *Run {
 	t.Helper()
-	pools := []report.PoolInfo{}
+	pools := make([]report.PoolInfo, 0, len(s.Pools))
 	for _, p := range s.Pools {
 		pools = append(pools, report.PoolInfo{Name: p.Name, Class: p.Class, Worker: p.Name != s.HeadPool})
 	}

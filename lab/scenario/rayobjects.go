@@ -127,6 +127,6 @@ func wholeSeconds(d metav1.Duration) *int32 {
 	if d.Duration == 0 {
 		return nil
 	}
-	n := int32(d.Round(1e9).Seconds()) //nolint:gosec // validated to be at most a day
+	n := int32(d.Round(1e9).Seconds())
 	return &n
 }

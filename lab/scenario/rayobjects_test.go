@@ -47,13 +47,13 @@ func TestRayCluster(t *testing.T) {
 
 	require.Len(t, rc.Spec.WorkerGroupSpecs, 1)
 	g := rc.Spec.WorkerGroupSpecs[0]
-	assert.EqualValues(t, []int32{1, 2, 3}, []int32{*g.MinReplicas, *g.Replicas, *g.MaxReplicas})
+	assert.Equal(t, []int32{1, 2, 3}, []int32{*g.MinReplicas, *g.Replicas, *g.MaxReplicas})
 	assert.EqualValues(t, 7, *g.IdleTimeoutSeconds)
 	assert.Equal(t, map[string]string{"special": "4"}, g.Resources)
 	assert.Equal(t, map[string]string{"zone": "a"}, g.Labels)
 	assert.Equal(t, map[string]string{"x": "z"}, g.Template.Spec.NodeSelector)
 	limits := g.Template.Spec.Containers[0].Resources.Limits
-	assert.Equal(t, "2", ptrTo(limits[gpu]).String())
+	assert.Equal(t, "2", new(limits[gpu]).String())
 	assert.Equal(t, "64Gi", limits.Memory().String())
 	assert.Equal(t, limits, g.Template.Spec.Containers[0].Resources.Requests)
 	assert.EqualValues(t, "Never", g.Template.Spec.RestartPolicy)
@@ -81,5 +81,3 @@ func TestRayClusterVariants(t *testing.T) {
 	lost := built(t, `{name: main, unreachable: true}`)
 	assert.Len(t, lost.Spec.HeadGroupSpec.Template.Spec.NodeSelector, 2)
 }
-
-func ptrTo[T any](v T) *T { return &v }

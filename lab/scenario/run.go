@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/tandem-autoscaler/tandem/lab/report"
 )
 
@@ -30,7 +28,6 @@ type Options struct {
 	// PollGCS reads the GCS of a RayCluster until the context ends (default
 	// [report.PollGCS]).
 	PollGCS func(context.Context, report.GCSTarget, *report.Recorder)
-	Log     *zap.Logger
 }
 
 // Run is a scenario that runs on a lab.
@@ -56,9 +53,6 @@ type Run struct {
 func New(ctx context.Context, o Options) (*Run, error) {
 	if o.PollGCS == nil {
 		o.PollGCS = report.PollGCS
-	}
-	if o.Log == nil {
-		o.Log = zap.NewNop()
 	}
 	r := &Run{o: o, tokens: map[string]string{}, drivers: map[string]*driver{}, failed: make(chan struct{})}
 	r.background, r.cancel = context.WithCancel(ctx)

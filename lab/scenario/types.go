@@ -23,10 +23,10 @@ type Scenario struct {
 	// OneAPIServer uses one API server for both roles.
 	OneAPIServer bool `json:"oneAPIServer,omitempty"`
 	// Deadline of the whole scenario, from the start (default 5m).
-	Deadline metav1.Duration `json:"deadline,omitempty"`
+	Deadline metav1.Duration `json:"deadline,omitzero"`
 	// VM times, image time and how many Ray containers start at a time.
-	VM          VM              `json:"vm,omitempty"`
-	ImageTime   metav1.Duration `json:"imageTime,omitempty"`
+	VM          VM              `json:"vm,omitzero"`
+	ImageTime   metav1.Duration `json:"imageTime,omitzero"`
 	MaxStarting int             `json:"maxStarting,omitempty"`
 
 	Classes []Class `json:"classes"`
@@ -40,9 +40,9 @@ type Scenario struct {
 	Objects     []Object     `json:"objects,omitempty"`
 	Drivers     []Driver     `json:"drivers,omitempty"`
 	Faults      []Fault      `json:"faults,omitempty"`
-	Coordinator Coordinator  `json:"coordinator,omitempty"`
-	Expect      Expect       `json:"expect,omitempty"`
-	Finish      Finish       `json:"finish,omitempty"`
+	Coordinator Coordinator  `json:"coordinator,omitzero"`
+	Expect      Expect       `json:"expect,omitzero"`
+	Finish      Finish       `json:"finish,omitzero"`
 
 	// dir is where the file is: paths in it are relative to this.
 	dir string
@@ -52,8 +52,8 @@ type Scenario struct {
 type VM struct {
 	// Boot is the time to power-on, Node the time from there to the Node
 	// object. Jitter is the share of each that varies, such as "0.2".
-	Boot   metav1.Duration `json:"boot,omitempty"`
-	Node   metav1.Duration `json:"node,omitempty"`
+	Boot   metav1.Duration `json:"boot,omitzero"`
+	Node   metav1.Duration `json:"node,omitzero"`
 	Jitter string          `json:"jitter,omitempty"`
 }
 
@@ -94,7 +94,7 @@ type Pool struct {
 	// value removes one.
 	Annotations map[string]string `json:"annotations,omitempty"`
 	// Boot overrides vm.boot.
-	Boot *metav1.Duration `json:"boot,omitempty"`
+	Boot *metav1.Duration `json:"boot,omitzero"`
 }
 
 // RayCluster is one RayCluster object.
@@ -102,15 +102,15 @@ type RayCluster struct {
 	Name      string `json:"name"`
 	Namespace string `json:"namespace,omitempty"` // default: default
 	// At is when it is created.
-	At metav1.Duration `json:"at,omitempty"`
+	At metav1.Duration `json:"at,omitzero"`
 	// Mode is follow, lead, off, or empty for no annotation.
 	Mode string `json:"mode,omitempty"`
 	// InTree is live (the default), inert or absent.
 	InTree string `json:"inTree,omitempty"`
 	// UpdateInterval of the live in-tree autoscaler (Ray's own default is 5s).
-	UpdateInterval metav1.Duration `json:"updateInterval,omitempty"`
+	UpdateInterval metav1.Duration `json:"updateInterval,omitzero"`
 	// IdleTimeout of workers (KubeRay's own default is 60s).
-	IdleTimeout metav1.Duration `json:"idleTimeout,omitempty"`
+	IdleTimeout metav1.Duration `json:"idleTimeout,omitzero"`
 	// Port of the GCS (default 6379). All heads share one host, so each
 	// RayCluster needs its own; the ports of the Ray client server and of the
 	// dashboard follow from it.
@@ -120,14 +120,14 @@ type RayCluster struct {
 	// Unreachable gives the head pod a node selector that no node has, so that
 	// its GCS never answers.
 	Unreachable bool    `json:"unreachable,omitempty"`
-	Head        Head    `json:"head,omitempty"`
+	Head        Head    `json:"head,omitzero"`
 	Groups      []Group `json:"groups,omitempty"`
 }
 
 // Head is the head group.
 type Head struct {
-	CPU    resource.Quantity `json:"cpu,omitempty"`    // default 2
-	Memory resource.Quantity `json:"memory,omitempty"` // default 8Gi
+	CPU    resource.Quantity `json:"cpu,omitzero"`    // default 2
+	Memory resource.Quantity `json:"memory,omitzero"` // default 8Gi
 	// RayCPU is what the head offers to Ray (default 0).
 	RayCPU int64 `json:"rayCPU,omitempty"`
 }
@@ -147,12 +147,12 @@ type Group struct {
 	// NodeSelector of the pods.
 	NodeSelector map[string]string   `json:"nodeSelector,omitempty"`
 	Tolerations  []corev1.Toleration `json:"tolerations,omitempty"`
-	IdleTimeout  metav1.Duration     `json:"idleTimeout,omitempty"`
+	IdleTimeout  metav1.Duration     `json:"idleTimeout,omitzero"`
 }
 
 // Object is any object, created as it stands.
 type Object struct {
-	At metav1.Duration `json:"at,omitempty"`
+	At metav1.Duration `json:"at,omitzero"`
 	// Cluster is management (the default) or workload.
 	Cluster string               `json:"cluster,omitempty"`
 	Object  runtime.RawExtension `json:"object"`
@@ -163,10 +163,10 @@ type Driver struct {
 	Name       string `json:"name"`
 	RayCluster string `json:"rayCluster"` // name, or namespace/name
 	// At is the earliest time; the driver also waits until the head is ready.
-	At metav1.Duration `json:"at,omitempty"`
+	At metav1.Duration `json:"at,omitzero"`
 	// After names a driver that must have ended, AfterDelay the time from then.
 	After      string          `json:"after,omitempty"`
-	AfterDelay metav1.Duration `json:"afterDelay,omitempty"`
+	AfterDelay metav1.Duration `json:"afterDelay,omitzero"`
 	// Script is a path relative to the scenario file, Code the program itself:
 	// one of the two. It is called with the address of the GCS and Args.
 	Script string   `json:"script,omitempty"`
@@ -175,7 +175,7 @@ type Driver struct {
 	// Env is added to its environment.
 	Env map[string]string `json:"env,omitempty"`
 	// Timeout ends it (default: the scenario's deadline).
-	Timeout metav1.Duration `json:"timeout,omitempty"`
+	Timeout metav1.Duration `json:"timeout,omitzero"`
 	// ExpectExit is the exit code that is wanted (default 0), AnyExit accepts
 	// every end, also by the timeout.
 	ExpectExit int  `json:"expectExit,omitempty"`
@@ -190,5 +190,5 @@ type Finish struct {
 	// WorkerMachines is the number of Machines outside the head's pool.
 	WorkerMachines *int `json:"workerMachines,omitempty"`
 	// Hold is how long that must last (default 2s).
-	Hold metav1.Duration `json:"hold,omitempty"`
+	Hold metav1.Duration `json:"hold,omitzero"`
 }

@@ -39,10 +39,10 @@ type Fault struct {
 	// At is the time, or AfterEvent what must have happened; Delay comes on top.
 	At         *metav1.Duration `json:"at,omitempty"`
 	AfterEvent *AfterEvent      `json:"afterEvent,omitempty"`
-	Delay      metav1.Duration  `json:"delay,omitempty"`
+	Delay      metav1.Duration  `json:"delay,omitzero"`
 
 	// RestartAfter is for killCoordinator (default 1s).
-	RestartAfter metav1.Duration `json:"restartAfter,omitempty"`
+	RestartAfter metav1.Duration `json:"restartAfter,omitzero"`
 	// RayCluster is for faults of a head, a pod or a RayCluster; Group narrows
 	// the choice of a pod. The first by name is taken.
 	RayCluster string `json:"rayCluster,omitempty"`

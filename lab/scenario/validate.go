@@ -61,12 +61,10 @@ func (p *problems) positive(path string, q resource.Quantity) {
 	}
 }
 
-func (p *problems) oneOf(path, value string, allowed ...string) bool {
+func (p *problems) oneOf(path, value string, allowed ...string) {
 	if !slices.Contains(allowed, value) {
 		p.add(path, "%q is not one of %q", value, allowed)
-		return false
 	}
-	return true
 }
 
 func (p *problems) known(path, what, name string, names map[string]bool) {

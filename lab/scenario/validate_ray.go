@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -79,7 +80,7 @@ func (o *Object) decode() (*unstructured.Unstructured, error) {
 		return nil, err
 	}
 	if u.GetAPIVersion() == "" || u.GetKind() == "" || u.GetName() == "" {
-		return nil, fmt.Errorf("apiVersion, kind and metadata.name are needed")
+		return nil, errors.New("apiVersion, kind and metadata.name are needed")
 	}
 	return u, nil
 }
