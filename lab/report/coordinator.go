@@ -30,8 +30,15 @@ func (r *Recorder) CoordinatorExited(at time.Time, how string, asked bool) {
 	r.emit(at, Event{Kind: KindCoordinator, Text: "ended: " + how})
 }
 
-// CoordinatorRSS records a resident set of the coordinator, in bytes.
-func (r *Recorder) CoordinatorRSS(bytes int64) {
+// CoordinatorPeak records the largest resident set so far of a process of the
+// coordinator; pid zero is none. It is read while the process runs: what the
+// kernel tells of one that has ended includes the lab, of which it was a copy
+// before it became the coordinator.
+func (r *Recorder) CoordinatorPeak(pid int) {
+	bytes := peakRSS("/proc", pid)
+	if bytes == 0 {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := r.coordinator()

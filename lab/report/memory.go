@@ -32,9 +32,7 @@ func SampleMemory(ctx context.Context, r *Recorder, skip func() int) {
 		pid := skip()
 		lab, ray := sumMemory(readProcesses("/proc"), os.Getpid(), pid, exe)
 		r.ObserveMemory(lab, lab+ray)
-		if peak := peakRSS("/proc", pid); peak > 0 {
-			r.CoordinatorRSS(peak)
-		}
+		r.CoordinatorPeak(pid)
 		select {
 		case <-ctx.Done():
 			return

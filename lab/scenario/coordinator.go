@@ -94,9 +94,6 @@ func (c *coordinator) wait(ctx context.Context, cmd *exec.Cmd) {
 	asked := c.asked || ctx.Err() != nil
 	c.cmd = nil
 	c.mu.Unlock()
-	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		c.run.o.Recorder.CoordinatorRSS(usage.Maxrss * 1024) // KiB on Linux
-	}
 	c.run.o.Recorder.CoordinatorExited(time.Now(), cmd.ProcessState.String(), asked)
 	if !asked {
 		c.run.fail("the coordinator ended by itself (%s); its log ends with:\n%s", cmd.ProcessState, tailOf(c.logFile))
@@ -125,6 +122,7 @@ func (c *coordinator) kill() error {
 	}
 	c.asked = true
 	exited := c.exited
+	c.run.o.Recorder.CoordinatorPeak(c.cmd.Process.Pid)
 	err := syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
 	c.mu.Unlock()
 	if err != nil {

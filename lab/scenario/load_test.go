@@ -28,6 +28,15 @@ func TestShippedScenariosAreValid(t *testing.T) {
 	}
 }
 
+func TestFiguresAreValid(t *testing.T) {
+	files, err := filepath.Glob("../scenarios/figures/*.yaml")
+	require.NoError(t, err)
+	for _, f := range files {
+		_, err := Load(f)
+		assert.NoError(t, err)
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	s := mustParse(t, minimal+`
 drivers: [{name: a, rayCluster: main, code: "true"}]
