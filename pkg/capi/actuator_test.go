@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/utils/ptr"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
@@ -55,7 +54,7 @@ func TestScale(t *testing.T) {
 				require.NoError(t, err)
 			}
 			if c.md.Name == "a" {
-				assert.Equal(t, c.want, w.replicas(t, "a"))
+				assert.Equal(t, c.want, w.replicas(t))
 			}
 			assert.Equal(t, c.wrote, len(w.writes) == 1, w.writes)
 		})
@@ -68,11 +67,11 @@ func TestScaleLosesTheRace(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, cluster(), deployment("a", 1))
 	w.onWrite = func(int, string) error {
-		change(t, w, deployment("a", 0), func(md *clusterv1.MachineDeployment) { md.Spec.Replicas = ptr.To(int32(2)) })
+		change(t, w, deployment("a", 0), func(md *clusterv1.MachineDeployment) { md.Spec.Replicas = new(int32(2)) })
 		return nil
 	}
 	require.ErrorIs(t, w.actuator().Scale(t.Context(), grow(1, 4), testPlan), ErrMoved)
-	assert.EqualValues(t, 2, w.replicas(t, "a"))
+	assert.EqualValues(t, 2, w.replicas(t))
 }
 
 // TestScaleOutcomeUnknown: a write that happened and was not confirmed is seen
@@ -85,7 +84,7 @@ func TestScaleOutcomeUnknown(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.NotErrorIs(t, err, ErrMoved)
 	require.NoError(t, w.actuator().Scale(t.Context(), grow(1, 4), testPlan))
-	assert.EqualValues(t, 4, w.replicas(t, "a"))
+	assert.EqualValues(t, 4, w.replicas(t))
 	assert.Len(t, w.writes, 1, "an absolute value is not written twice")
 }
 
@@ -180,6 +179,6 @@ func TestClassify(t *testing.T) {
 	require.NoError(t, classify("x", nil))
 	err := classify("writing", errors.New("boom"))
 	require.NotErrorIs(t, err, ErrMoved)
-	assert.EqualError(t, err, "writing: boom")
+	require.EqualError(t, err, "writing: boom")
 	assert.False(t, refused(err))
 }

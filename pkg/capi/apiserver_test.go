@@ -16,7 +16,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/ptr"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	infrav1 "sigs.k8s.io/cluster-api/test/infrastructure/docker/api/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -87,7 +86,7 @@ func moduleDir(t *testing.T, module string) string {
 func machineSpec() clusterv1.MachineSpec {
 	return clusterv1.MachineSpec{
 		ClusterName:       testCluster,
-		Bootstrap:         clusterv1.Bootstrap{DataSecretName: ptr.To("none")},
+		Bootstrap:         clusterv1.Bootstrap{DataSecretName: new("none")},
 		InfrastructureRef: clusterv1.ContractVersionedObjectReference{APIGroup: infrav1.GroupVersion.Group, Kind: "DevMachineTemplate", Name: "a"},
 	}
 }
@@ -103,7 +102,7 @@ func (w *liveWorld) createPool(t *testing.T) {
 	w.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: testNamespace}})
 	w.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "jobs"}})
 	w.create(t, cluster(func(c *clusterv1.Cluster) {
-		c.Spec.Paused = ptr.To(false)
+		c.Spec.Paused = new(false)
 		c.Spec.ControlPlaneEndpoint.Host = "127.0.0.1"
 		c.Spec.ControlPlaneEndpoint.Port = 6443
 	}))
@@ -210,7 +209,7 @@ func (w *liveWorld) testLostRace(t *testing.T) {
 	raced := interceptor.NewClient(w.WithWatch, interceptor.Funcs{
 		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
 			md := w.deployment(t)
-			md.Spec.Replicas = ptr.To(int32(1))
+			md.Spec.Replicas = new(int32(1))
 			require.NoError(t, w.Update(ctx, md))
 			return c.SubResource(sub).Update(ctx, o, opts...)
 		},
@@ -272,7 +271,7 @@ func (w *liveWorld) testRemove(t *testing.T) {
 
 	// The shrink is under way: the mark may not be taken back.
 	require.ErrorIs(t, w.actuator().Unmark(t.Context(), step), ErrMoved)
-	md.Spec.Replicas = ptr.To(int32(1))
+	md.Spec.Replicas = new(int32(1))
 	require.NoError(t, w.Update(t.Context(), md))
 	require.NoError(t, w.actuator().Unmark(t.Context(), step))
 	require.NoError(t, w.Get(t.Context(), client.ObjectKeyFromObject(m), m))

@@ -83,6 +83,8 @@ func deleteMark(m *clusterv1.Machine) (ours *planner.Mark, foreign bool) {
 
 // failure is the terminal failure that Cluster API reports, if any. Conditions
 // that are False are no such failure: the provider still tries.
+//
+//nolint:staticcheck // Providers of the v1beta1 contract report their failures in the deprecated fields only.
 func failure(m *clusterv1.Machine) string {
 	if d := m.Status.Deprecated; d != nil && d.V1Beta1 != nil {
 		switch old := d.V1Beta1; {

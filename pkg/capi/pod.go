@@ -28,7 +28,7 @@ func translatePod(p *corev1.Pod) planner.Pod {
 		Shape:       kube.PodShape(&p.Spec),
 	}
 	for i := range p.Status.Conditions {
-		switch c := &p.Status.Conditions[i]; c.Type {
+		switch c := &p.Status.Conditions[i]; c.Type { //nolint:exhaustive // The others say nothing about placement.
 		case corev1.PodReady:
 			out.Ready = c.Status == corev1.ConditionTrue
 		case corev1.PodScheduled:

@@ -7,7 +7,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
@@ -17,7 +16,7 @@ func TestGroupRefusals(t *testing.T) {
 	t.Parallel()
 	topology := func(replicas *int32) func(*clusterv1.Cluster) {
 		return func(c *clusterv1.Cluster) {
-			c.Spec.Topology.Workers.MachineDeployments = []clusterv1.MachineDeploymentTopology{{Name: "other", Replicas: ptr.To(int32(1))}, {Name: "workers", Replicas: replicas}}
+			c.Spec.Topology.Workers.MachineDeployments = []clusterv1.MachineDeploymentTopology{{Name: "other", Replicas: new(int32(1))}, {Name: "workers", Replicas: replicas}}
 		}
 	}
 	owned := func(md *clusterv1.MachineDeployment) {
@@ -32,11 +31,11 @@ func TestGroupRefusals(t *testing.T) {
 		"min above max":            {deployment("a", 2, annotated(clusterv1.AutoscalerMinSizeAnnotation, "11")), cluster(), "the minimum size 11 is above the maximum size 10"},
 		"garbage":                  {deployment("a", 2, annotated(clusterv1.AutoscalerMaxSizeAnnotation, "many")), cluster(), "no whole number"},
 		"replicas unknown":         {deployment("a", 2, func(md *clusterv1.MachineDeployment) { md.Spec.Replicas = nil }), cluster(), "spec.replicas is not set"},
-		"being deleted":            {deployment("a", 2, func(md *clusterv1.MachineDeployment) { md.DeletionTimestamp = ptr.To(metav1.NewTime(testTime)) }), cluster(), "the MachineDeployment is being deleted"},
-		"cluster being deleted":    {deployment("a", 2), cluster(func(c *clusterv1.Cluster) { c.DeletionTimestamp = ptr.To(metav1.NewTime(testTime)) }), "the Cluster is being deleted"},
-		"topology owns replicas":   {deployment("a", 2, owned), cluster(topology(ptr.To(int32(2)))), "remove spec.topology.workers.machineDeployments[1].replicas"},
+		"being deleted":            {deployment("a", 2, func(md *clusterv1.MachineDeployment) { md.DeletionTimestamp = new(metav1.NewTime(testTime)) }), cluster(), "the MachineDeployment is being deleted"},
+		"cluster being deleted":    {deployment("a", 2), cluster(func(c *clusterv1.Cluster) { c.DeletionTimestamp = new(metav1.NewTime(testTime)) }), "the Cluster is being deleted"},
+		"topology owns replicas":   {deployment("a", 2, owned), cluster(topology(new(int32(2)))), "remove spec.topology.workers.machineDeployments[1].replicas"},
 		"topology leaves replicas": {deployment("a", 2, owned), cluster(topology(nil)), ""},
-		"not of the topology":      {deployment("a", 2), cluster(topology(ptr.To(int32(2)))), ""},
+		"not of the topology":      {deployment("a", 2), cluster(topology(new(int32(2)))), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -56,7 +55,7 @@ func TestGroupPausedAndRollingOut(t *testing.T) {
 	t.Parallel()
 	populated := func(name string, want, have int32) *clusterv1.MachineSet {
 		ms := machineSet(name, "a", want)
-		ms.Status.Replicas = ptr.To(have)
+		ms.Status.Replicas = new(have)
 		return ms
 	}
 	pausedByAnnotation := map[string]string{clusterv1.PausedAnnotation: ""}
@@ -68,8 +67,8 @@ func TestGroupPausedAndRollingOut(t *testing.T) {
 	}{
 		"neither":           {deployment("a", 1), cluster(), []*clusterv1.MachineSet{populated("x", 1, 1), populated("y", 0, 0)}, false, false},
 		"own annotation":    {deployment("a", 1, annotated(clusterv1.PausedAnnotation, "")), cluster(), nil, true, false},
-		"own field":         {deployment("a", 1, func(md *clusterv1.MachineDeployment) { md.Spec.Paused = ptr.To(true) }), cluster(), nil, true, false},
-		"cluster's field":   {deployment("a", 1), cluster(func(c *clusterv1.Cluster) { c.Spec.Paused = ptr.To(true) }), nil, true, false},
+		"own field":         {deployment("a", 1, func(md *clusterv1.MachineDeployment) { md.Spec.Paused = new(true) }), cluster(), nil, true, false},
+		"cluster's field":   {deployment("a", 1), cluster(func(c *clusterv1.Cluster) { c.Spec.Paused = new(true) }), nil, true, false},
 		"cluster's note":    {deployment("a", 1), cluster(func(c *clusterv1.Cluster) { c.Annotations = pausedByAnnotation }), nil, true, false},
 		"not observed":      {deployment("a", 1, func(md *clusterv1.MachineDeployment) { md.Generation = 3; md.Status.ObservedGeneration = 2 }), cluster(), nil, false, true},
 		"two MachineSets":   {deployment("a", 1), cluster(), []*clusterv1.MachineSet{populated("x", 1, 1), populated("y", 0, 1)}, false, true},
@@ -141,7 +140,7 @@ func TestMachineOwner(t *testing.T) {
 	}{
 		"by owners":                  {byLabel("a", owner), "a"},
 		"owners before the label":    {byLabel("b", owner), "a"},
-		"MachineSet not seen yet":    {byLabel("b", metav1.OwnerReference{Kind: "MachineSet", Name: "new", UID: "new", Controller: ptr.To(true)}), "b"},
+		"MachineSet not seen yet":    {byLabel("b", metav1.OwnerReference{Kind: "MachineSet", Name: "new", UID: "new", Controller: new(true)}), "b"},
 		"namesake of its MachineSet": {byLabel("b", stranger), "b"},
 		"namesake of its group":      {byLabel("a", ofOrphan), ""},
 		"label of none that is here": {byLabel("gone"), ""},
@@ -171,7 +170,7 @@ func TestMachine(t *testing.T) {
 	short := func(m *clusterv1.Machine) {
 		m.Status.Conditions = []metav1.Condition{{Type: clusterv1.MachineInfrastructureReadyCondition, Status: metav1.ConditionFalse, Message: " insufficient resources\n"}}
 	}
-	failed := func(m *clusterv1.Machine) { m.Status.Phase = string(clusterv1.MachinePhaseFailed) }
+	failed := func(m *clusterv1.Machine) { m.Status.Phase = string(clusterv1.MachinePhaseFailed) } //nolint:staticcheck // What providers of the v1beta1 contract set.
 	ours := &planner.Mark{PlanID: "p.1", At: testTime}
 	for name, c := range map[string]struct {
 		m       *clusterv1.Machine
@@ -189,7 +188,7 @@ func TestMachine(t *testing.T) {
 		"failed":         {m: machine("m", "a", "", failed), failure: "the Machine is in phase Failed"},
 		"failed with it": {m: machine("m", "a", "", failed, short), failure: "InfrastructureReady: insufficient resources", trouble: "InfrastructureReady: insufficient resources"},
 		"failed of old": {m: machine("m", "a", "", func(m *clusterv1.Machine) {
-			m.Status.Deprecated = &clusterv1.MachineDeprecatedStatus{V1Beta1: &clusterv1.MachineV1Beta1DeprecatedStatus{FailureMessage: ptr.To(strings.Repeat("ä", 1000))}}
+			m.Status.Deprecated = &clusterv1.MachineDeprecatedStatus{V1Beta1: &clusterv1.MachineV1Beta1DeprecatedStatus{FailureMessage: new(strings.Repeat("ä", 1000))}}
 		}), failure: strings.Repeat("ä", 256) + "..."},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -221,7 +220,7 @@ func TestNode(t *testing.T) {
 		"ready":                {n: node("n", amounts("cpu", "4")), ready: true},
 		"no condition":         {n: node("n", nil, func(n *corev1.Node) { n.Status.Conditions = nil })},
 		"not ready":            {n: node("n", nil, func(n *corev1.Node) { n.Status.Conditions[0].Status = corev1.ConditionUnknown })},
-		"being deleted":        {n: node("n", nil, func(n *corev1.Node) { n.DeletionTimestamp = ptr.To(metav1.NewTime(testTime)) })},
+		"being deleted":        {n: node("n", nil, func(n *corev1.Node) { n.DeletionTimestamp = new(metav1.NewTime(testTime)) })},
 		"not initialized":      {n: node("n", nil, tainted(clusterv1.NodeUninitializedTaint.Key, ""))},
 		"startup of a driver":  {n: node("n", nil, tainted(startupTaintPrefix+"gpu", ""))},
 		"with a pool's taint":  {n: node("n", nil, tainted("gpu", "yes")), ready: true},

@@ -3,6 +3,7 @@ package capi
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -17,7 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/utils/ptr"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -109,7 +109,7 @@ func updateScale(ctx context.Context, c client.Client, o client.Object, opts []c
 	if scale.ResourceVersion != "" && scale.ResourceVersion != md.ResourceVersion {
 		return apierrors.NewConflict(schema.GroupResource{Resource: "machinedeployments"}, md.Name, fmt.Errorf("resourceVersion %s is not %s", scale.ResourceVersion, md.ResourceVersion))
 	}
-	md.Spec.Replicas = ptr.To(scale.Spec.Replicas)
+	md.Spec.Replicas = new(scale.Spec.Replicas)
 	return c.Update(ctx, md)
 }
 
@@ -117,10 +117,11 @@ func (w *world) actuator() *Actuator {
 	return NewActuator(ActuatorOptions{Management: w, Workload: w, Namespace: testNamespace, ClusterName: testCluster})
 }
 
-func (w *world) replicas(t *testing.T, name string) int32 {
+// replicas of the MachineDeployment a.
+func (w *world) replicas(t *testing.T) int32 {
 	t.Helper()
 	md := &clusterv1.MachineDeployment{}
-	require.NoError(t, w.Get(t.Context(), client.ObjectKey{Namespace: testNamespace, Name: name}, md))
+	require.NoError(t, w.Get(t.Context(), client.ObjectKey{Namespace: testNamespace, Name: "a"}, md))
 	require.NotNil(t, md.Spec.Replicas)
 	return *md.Spec.Replicas
 }
@@ -174,7 +175,7 @@ func deployment(name string, replicas int32, edits ...func(*clusterv1.MachineDep
 			Namespace: testNamespace, Name: name, UID: types.UID("md-" + name), ResourceVersion: "",
 			Annotations: map[string]string{clusterv1.AutoscalerMinSizeAnnotation: "0", clusterv1.AutoscalerMaxSizeAnnotation: "10"},
 		},
-		Spec: clusterv1.MachineDeploymentSpec{ClusterName: testCluster, Replicas: ptr.To(replicas)},
+		Spec: clusterv1.MachineDeploymentSpec{ClusterName: testCluster, Replicas: new(replicas)},
 	}
 	for _, edit := range edits {
 		edit(md)
@@ -193,9 +194,9 @@ func annotated(kv ...string) func(*clusterv1.MachineDeployment) {
 func machineSet(name, of string, replicas int32) *clusterv1.MachineSet {
 	return &clusterv1.MachineSet{
 		ObjectMeta: metav1.ObjectMeta{Namespace: testNamespace, Name: name, UID: types.UID("ms-" + name), OwnerReferences: []metav1.OwnerReference{
-			{APIVersion: clusterv1.GroupVersion.String(), Kind: "MachineDeployment", Name: of, UID: types.UID("md-" + of), Controller: ptr.To(true)},
+			{APIVersion: clusterv1.GroupVersion.String(), Kind: "MachineDeployment", Name: of, UID: types.UID("md-" + of), Controller: new(true)},
 		}},
-		Spec: clusterv1.MachineSetSpec{ClusterName: testCluster, Replicas: ptr.To(replicas)},
+		Spec: clusterv1.MachineSetSpec{ClusterName: testCluster, Replicas: new(replicas)},
 	}
 }
 
@@ -205,7 +206,7 @@ func machine(name, set, node string, edits ...func(*clusterv1.Machine)) *cluster
 			Namespace: testNamespace, Name: name, UID: types.UID("m-" + name), CreationTimestamp: metav1.NewTime(testTime),
 			Labels: map[string]string{clusterv1.MachineDeploymentNameLabel: set},
 			OwnerReferences: []metav1.OwnerReference{
-				{APIVersion: clusterv1.GroupVersion.String(), Kind: "MachineSet", Name: set, UID: types.UID("ms-" + set), Controller: ptr.To(true)},
+				{APIVersion: clusterv1.GroupVersion.String(), Kind: "MachineSet", Name: set, UID: types.UID("ms-" + set), Controller: new(true)},
 			},
 		},
 		Spec:   clusterv1.MachineSpec{ClusterName: testCluster},
@@ -219,7 +220,7 @@ func machine(name, set, node string, edits ...func(*clusterv1.Machine)) *cluster
 
 func deleting(m *clusterv1.Machine) {
 	m.Finalizers = []string{"test/hold"}
-	m.DeletionTimestamp = ptr.To(metav1.NewTime(testTime))
+	m.DeletionTimestamp = new(metav1.NewTime(testTime))
 }
 
 func node(name string, allocatable corev1.ResourceList, edits ...func(*corev1.Node)) *corev1.Node {
@@ -256,7 +257,7 @@ func pod(name, on string, edits ...func(*corev1.Pod)) *corev1.Pod {
 
 func controlledBy(apiVersion, kind, name string) func(*corev1.Pod) {
 	return func(p *corev1.Pod) {
-		p.OwnerReferences = []metav1.OwnerReference{{APIVersion: apiVersion, Kind: kind, Name: name, UID: types.UID(kind + "-" + name), Controller: ptr.To(true)}}
+		p.OwnerReferences = []metav1.OwnerReference{{APIVersion: apiVersion, Kind: kind, Name: name, UID: types.UID(kind + "-" + name), Controller: new(true)}}
 	}
 }
 
@@ -268,8 +269,8 @@ func requesting(list corev1.ResourceList) func(*corev1.Pod) {
 
 func amounts(kv ...string) corev1.ResourceList {
 	out := corev1.ResourceList{}
-	for i := 0; i < len(kv); i += 2 {
-		out[corev1.ResourceName(kv[i])] = resource.MustParse(kv[i+1])
+	for pair := range slices.Chunk(kv, 2) {
+		out[corev1.ResourceName(pair[0])] = resource.MustParse(pair[1])
 	}
 	return out
 }

@@ -40,40 +40,48 @@ func TestGangs(t *testing.T) {
 	}{
 		"pending": {
 			&gang{Details: pgHex + ":STRICT_SPREAD|PENDING", Requests: constrained(bundles(amounts{"GPU": 1}, amounts{"CPU": 1}), spread)},
-			[]planner.Gang{{ID: pgHex, Strategy: planner.StrictSpread, Options: []planner.GangOption{{Bundles: []planner.Bundle{cpu, gpu}}}}}, "",
+			[]planner.Gang{{ID: pgHex, Strategy: planner.StrictSpread, Options: []planner.GangOption{{Bundles: []planner.Bundle{cpu, gpu}}}}},
+			"",
 		},
 		"rescheduling": {
 			&gang{Details: pgHex + ":PACK|RESCHEDULING", Requests: bundles(amounts{"CPU": 1})},
-			[]planner.Gang{{ID: pgHex, Strategy: planner.Pack, Rescheduling: true, Options: one}}, "",
+			[]planner.Gang{{ID: pgHex, Strategy: planner.Pack, Rescheduling: true, Options: one}},
+			"",
 		},
 		"bundle selectors are preferred": {
 			&gang{Details: pgHex + ":SPREAD|PENDING", Requests: bundles(amounts{"CPU": 9}), BundleSelectors: []*autoscalerpb.BundleSelector{
 				{ResourceRequests: bundles(amounts{"CPU": 1})}, {}, {ResourceRequests: bundles(amounts{"GPU": 1})},
 			}},
-			[]planner.Gang{{ID: pgHex, Strategy: planner.Spread, Options: []planner.GangOption{one[0], {Bundles: []planner.Bundle{gpu}}}}}, "",
+			[]planner.Gang{{ID: pgHex, Strategy: planner.Spread, Options: []planner.GangOption{one[0], {Bundles: []planner.Bundle{gpu}}}}},
+			"",
 		},
 		"empty bundle selectors do not hide requests": {
 			&gang{Details: pgHex + ":PACK|PENDING", Requests: bundles(amounts{"CPU": 1}), BundleSelectors: []*autoscalerpb.BundleSelector{{}}},
-			[]planner.Gang{{ID: pgHex, Strategy: planner.Pack, Options: one}}, "",
+			[]planner.Gang{{ID: pgHex, Strategy: planner.Pack, Options: one}},
+			"",
 		},
 		"empty entries are skipped": {&gang{Details: pgHex + ":PACK|CREATED"}, nil, ""},
 		"strategy of the future, affinity": {
 			&gang{Details: pgHex + ":RACK_PACK|PENDING", Requests: constrained(bundles(amounts{"CPU": 1}), pack)},
-			[]planner.Gang{{ID: pgHex, Strategy: planner.StrictPack, Options: one}}, "",
+			[]planner.Gang{{ID: pgHex, Strategy: planner.StrictPack, Options: one}},
+			"",
 		},
 		"strategy of the future, anti-affinity": {
 			&gang{Details: "whatever", Requests: constrained(bundles(amounts{"CPU": 1}), spread)},
-			[]planner.Gang{{ID: pgHex, Strategy: planner.StrictSpread, Options: one}}, "",
+			[]planner.Gang{{ID: pgHex, Strategy: planner.StrictSpread, Options: one}},
+			"",
 		},
 		"no details at all": {
 			&gang{Requests: bundles(amounts{"CPU": 1})},
-			[]planner.Gang{{ID: "unnamed-1", Strategy: planner.Pack, Options: one}}, "",
+			[]planner.Gang{{ID: "unnamed-1", Strategy: planner.Pack, Options: one}},
+			"",
 		},
 		"a selector of a bundle": {
 			&gang{Details: pgHex + ":PACK|PENDING", Requests: []*request{want(1, amounts{"CPU": 1}, labels(in("rack", "r1"))).GetRequest()}},
 			[]planner.Gang{{ID: pgHex, Strategy: planner.Pack, Options: []planner.GangOption{{Bundles: []planner.Bundle{
 				{Resources: planner.Resources{"CPU": 1000}, Selector: planner.Selector{{Key: "rack", Values: []string{"r1"}}}},
-			}}}}}, "",
+			}}}}},
+			"",
 		},
 		"one malformed bundle spoils the gang": {
 			&gang{Details: pgHex + ":PACK|PENDING", Requests: bundles(amounts{"CPU": 1}, amounts{"CPU": -1})},
@@ -83,13 +91,15 @@ func TestGangs(t *testing.T) {
 			&gang{Details: pgHex + ":PACK|PENDING", BundleSelectors: []*autoscalerpb.BundleSelector{
 				{ResourceRequests: bundles(amounts{"CPU": -1})}, {ResourceRequests: bundles(amounts{"CPU": 1})},
 			}},
-			[]planner.Gang{{ID: pgHex, Strategy: planner.Pack, Options: one}}, `a bundle: "CPU" is negative`,
+			[]planner.Gang{{ID: pgHex, Strategy: planner.Pack, Options: one}},
+			`a bundle: "CPU" is negative`,
 		},
 		"locality is named": {
 			&gang{Details: pgHex + ":PACK|PENDING", BundleSelectors: []*autoscalerpb.BundleSelector{
 				{ResourceRequests: bundles(amounts{"CPU": 1}), LocalityRequirement: &autoscalerpb.LocalityRequirement{}},
 			}},
-			[]planner.Gang{{ID: pgHex, Strategy: planner.Pack, Options: one}}, "not modelled",
+			[]planner.Gang{{ID: pgHex, Strategy: planner.Pack, Options: one}},
+			"not modelled",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,16 +15,16 @@ import (
 )
 
 // object reads a RayCluster of which spec is the given YAML.
-func object(t testing.TB, spec string) *unstructured.Unstructured {
-	t.Helper()
+func object(tb testing.TB, spec string) *unstructured.Unstructured {
+	tb.Helper()
 	var body map[string]any
-	require.NoError(t, yaml.Unmarshal([]byte(spec), &body))
+	require.NoError(tb, yaml.Unmarshal([]byte(spec), &body))
 	b, err := yaml.Marshal(map[string]any{"apiVersion": "ray.io/v1", "kind": "RayCluster", "spec": body})
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	u := &unstructured.Unstructured{}
 	b, err = yaml.YAMLToJSON(b)
-	require.NoError(t, err)
-	require.NoError(t, u.UnmarshalJSON(b))
+	require.NoError(tb, err)
+	require.NoError(tb, u.UnmarshalJSON(b))
 	u.SetNamespace("ml")
 	u.SetName("demo")
 	u.SetUID("uid-demo")
@@ -107,7 +107,8 @@ func TestRayResourcesPrecedence(t *testing.T) {
 		"TPU":              {`template: {spec: {containers: [{name: w, resources: {limits: {cpu: "1", google.com/tpu: "4"}}}]}}`, planner.Resources{"CPU": 1000, "TPU": 40000}, ""},
 		"custom TPU first": {
 			`{rayStartParams: {resources: '{"TPU": 2}'}, template: {spec: {containers: [{name: w, resources: {limits: {cpu: "1", google.com/tpu: "4"}}}]}}}`,
-			planner.Resources{"CPU": 1000, "TPU": 20000}, "",
+			planner.Resources{"CPU": 1000, "TPU": 20000},
+			"",
 		},
 		"custom without shell": {`{rayStartParams: {resources: '{"blade": 2}'}, ` + limits + `}`, planner.Resources{"CPU": 4000, "memory": 8 << 30, "GPU": 10000, "blade": 20000}, ""},
 		"no CPU":               {`template: {spec: {containers: [{name: w}]}}`, nil, "nothing tells its CPUs"},

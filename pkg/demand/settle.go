@@ -78,7 +78,7 @@ func (s *settler) quiet(state *State) time.Duration {
 		return 0
 	}
 	if s.latest != nil && reflect.DeepEqual(state.Requests, s.latest.Requests) &&
-		!(reflect.DeepEqual(state.Gangs, s.latest.Gangs) && reflect.DeepEqual(state.Constraints, s.latest.Constraints)) {
+		(!reflect.DeepEqual(state.Gangs, s.latest.Gangs) || !reflect.DeepEqual(state.Constraints, s.latest.Constraints)) {
 		return max(s.settle, loadPeriod)
 	}
 	return s.settle

@@ -18,7 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -35,9 +34,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const liveSpec = plainHead + "enableInTreeAutoscaling: true\n"
 
 // named is a RayCluster ml/<name> with the UID uid-<name>.
-func named(t testing.TB, name, spec string) *unstructured.Unstructured {
-	t.Helper()
-	u := object(t, spec)
+func named(tb testing.TB, name, spec string) *unstructured.Unstructured {
+	tb.Helper()
+	u := object(tb, spec)
 	u.SetName(name)
 	u.SetUID(types.UID("uid-" + name))
 	return u
@@ -50,7 +49,7 @@ func pod(cluster, name, nodeType, ip string) *corev1.Pod {
 			Namespace: "ml", Name: name, UID: types.UID("uid-" + name),
 			Labels: map[string]string{"ray.io/cluster": cluster, "ray.io/node-type": nodeType},
 			OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: "ray.io/v1", Kind: "RayCluster", Name: cluster, UID: types.UID("uid-" + cluster), Controller: ptr.To(true),
+				APIVersion: "ray.io/v1", Kind: "RayCluster", Name: cluster, UID: types.UID("uid-" + cluster), Controller: new(true),
 			}},
 		},
 		Status: corev1.PodStatus{PodIP: ip, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
@@ -120,10 +119,10 @@ func (s *server) Close() error {
 	return nil
 }
 
-func newWorld(t testing.TB, o demand.Options, objects ...client.Object) *world {
-	t.Helper()
+func newWorld(tb testing.TB, o demand.Options, objects ...client.Object) *world {
+	tb.Helper()
 	scheme := runtime.NewScheme()
-	require.NoError(t, corev1.AddToScheme(scheme))
+	require.NoError(tb, corev1.AddToScheme(scheme))
 	kind := demand.RayClusterKind()
 	scheme.AddKnownTypeWithName(kind, &unstructured.Unstructured{})
 	kind.Kind += "List"
@@ -181,10 +180,10 @@ func (w *world) run(t *testing.T) {
 
 func (w *world) view() demand.View { return w.s.Observe(time.Now()) }
 
-func (w *world) only(t testing.TB) planner.RayCluster {
-	t.Helper()
+func (w *world) only(tb testing.TB) planner.RayCluster {
+	tb.Helper()
 	v := w.view()
-	require.Len(t, v.Clusters, 1)
+	require.Len(tb, v.Clusters, 1)
 	return v.Clusters[0]
 }
 

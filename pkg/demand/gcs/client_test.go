@@ -118,9 +118,9 @@ func TestFailuresAreTyped(t *testing.T) {
 			c.script(s)
 			_, err := client.State(t.Context())
 			require.ErrorIs(t, err, c.kind)
-			assert.ErrorContains(t, err, "reading the cluster resource state of GCS "+s.Address())
+			require.ErrorContains(t, err, "reading the cluster resource state of GCS "+s.Address())
 			for _, text := range c.text {
-				assert.ErrorContains(t, err, text)
+				require.ErrorContains(t, err, text)
 			}
 			assert.Less(t, len(err.Error()), 1000)
 			assert.NotContains(t, err.Error(), "\n")

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tandem-autoscaler/tandem/pkg/demand/gcs"
@@ -90,7 +89,7 @@ func TestMutualTLSWithFilesThatChange(t *testing.T) {
 	c := dial(t, o)
 	_, err := c.State(t.Context())
 	require.ErrorIs(t, err, gcs.ErrUnreachable, "signed by another authority")
-	assert.ErrorContains(t, err, "TLS")
+	require.ErrorContains(t, err, "TLS")
 
 	install(ours)
 	require.Eventually(t, func() bool {

@@ -37,8 +37,16 @@ func fleet(nodes, requests int, mixed bool) Input {
 		})
 	}
 	shapes := []Resources{
-		{{"CPU", 1}}, {{"CPU", 4}}, {{"CPU", 0.5}}, {{"CPU", 2}, {"memory", 6 << 30}}, {{"CPU", 8}, {"memory", 40 << 30}},
-		{{"CPU", 1}, {"GPU", 1}}, {{"CPU", 4}, {"GPU", 0.5}}, {{"CPU", 8}, {"GPU", 2}}, {{"GPU", 0.3}}, {{"memory", 20 << 30}},
+		{{"CPU", 1}},
+		{{"CPU", 4}},
+		{{"CPU", 0.5}},
+		{{"CPU", 2}, {"memory", 6 << 30}},
+		{{"CPU", 8}, {"memory", 40 << 30}},
+		{{"CPU", 1}, {"GPU", 1}},
+		{{"CPU", 4}, {"GPU", 0.5}},
+		{{"CPU", 8}, {"GPU", 2}},
+		{{"GPU", 0.3}},
+		{{"memory", 20 << 30}},
 	}
 	for _, s := range shapes {
 		in.Requests = append(in.Requests, Demand{Request: Request{Resources: s}, Count: int64(requests / len(shapes))})

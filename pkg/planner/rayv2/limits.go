@@ -83,7 +83,7 @@ func (s *scheduler) limitTypes() error {
 		}
 		kept = append(kept, nodes...)
 	}
-	s.nodes = append(condemned, kept...)
+	s.nodes = slices.Concat(condemned, kept)
 	return nil
 }
 

@@ -147,7 +147,8 @@ func (s *states) fresh(typ, typeIndex int, kind Kind, total, avail Resources, la
 	room = s.syms.amounts(room[len(t):], avail)
 	a := s.syms.anonymous(t, room)
 	sortByName(a)
-	all := append(a[len(a):], t...)
+	all := a[len(a):]
+	all = append(all, t...)
 	sortByName(all)
 	return s.intern(state{
 		typ: typ, typeIndex: typeIndex, kind: kind, total: t, labels: labels, totalID: -1, labelsID: -1,

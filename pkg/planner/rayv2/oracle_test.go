@@ -56,7 +56,8 @@ func TestAgainstRay(t *testing.T) {
 			all = append(all, cases...)
 		}
 	}
-	fmt.Fprintf(os.Stdout, "agree %d of %d\n", sum.agree, n)
+	_, err := fmt.Fprintf(os.Stdout, "agree %d of %d\n", sum.agree, n)
+	require.NoError(t, err)
 	t.Logf("in everything: %d; rounds in which Ray raised an exception: %d", sum.all, sum.raised)
 	writeCases(t, os.Getenv("TANDEM_RAY_KEEP"), sum.differ)
 	writeCases(t, os.Getenv("TANDEM_RAY_RECORD"), all)
@@ -71,7 +72,7 @@ func writeCases(t *testing.T, file string, cases []recorded) {
 	}
 	b, err := json.Marshal(cases)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(file, b, 0o600))
+	require.NoError(t, os.WriteFile(file, b, 0o600)) //nolint:gosec // The caller of the test names the file.
 }
 
 // batch is the number of cases that one Python process answers.

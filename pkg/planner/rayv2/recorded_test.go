@@ -50,7 +50,8 @@ func TestRecordedCases(t *testing.T) {
 				require.NotNil(t, cases[i].Want, "case %d has no answer", i)
 				sum.add(t, &cases[i])
 			}
-			fmt.Fprintf(os.Stdout, "agree %d of %d\n", sum.agree, len(cases))
+			_, err := fmt.Fprintf(os.Stdout, "agree %d of %d\n", sum.agree, len(cases))
+			require.NoError(t, err)
 			t.Logf("in everything: %d; rounds in which Ray raised an exception: %d", sum.all, sum.raised)
 			assert.Equal(t, len(cases), sum.agree)
 		})

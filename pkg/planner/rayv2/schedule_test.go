@@ -219,7 +219,7 @@ func TestAbsurdCounts(t *testing.T) {
 func TestAnswersHangTogether(t *testing.T) {
 	failed := 0
 	for seed := range uint64(1500) {
-		c := newGenerator(1<<40 + seed).next(int(seed)) //nolint:gosec // a small number
+		c := newGenerator(1<<40 + seed).next(int(seed))
 		in, err := c.input()
 		require.NoError(t, err)
 		out := Schedule(in)
