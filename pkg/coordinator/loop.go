@@ -138,7 +138,7 @@ func (l *Loop) Tick(ctx context.Context) (soon bool) {
 		l.o.Log.Error("plan dropped: it breaks a rule", zap.String("planID", plan.ID), zap.Error(violation))
 	} else {
 		l.memory = memory
-		t.Results = l.act(ctx, plan)
+		t.Results = l.act(ctx, plan, demandSince(s))
 	}
 	end := time.Now()
 	t.Duration = end.Sub(start)
@@ -161,7 +161,7 @@ func (l *Loop) Tick(ctx context.Context) (soon bool) {
 // act takes the plan's steps in their order. One step that is refused or fails
 // never stops the others; losing the context, which a lost lease does, stops
 // all that have not begun.
-func (l *Loop) act(ctx context.Context, plan planner.Plan) []metrics.StepResult {
+func (l *Loop) act(ctx context.Context, plan planner.Plan, since time.Time) []metrics.StepResult {
 	out := make([]metrics.StepResult, 0, len(plan.Steps))
 	for _, step := range plan.Steps {
 		r := metrics.StepResult{Step: step, Outcome: metrics.Done}
@@ -172,11 +172,25 @@ func (l *Loop) act(ctx context.Context, plan planner.Plan) []metrics.StepResult 
 			r.Outcome, r.Error = metrics.Refused, err.Error()
 		case err != nil:
 			r.Outcome, r.Error = metrics.Failed, err.Error()
+		case (step.Kind == planner.StepGrow || step.Kind == planner.StepGrowWorkers) && !since.IsZero():
+			r.Waited = time.Since(since)
 		}
 		l.log(plan, r)
 		out = append(out, r)
 	}
 	return out
+}
+
+// demandSince is when the demand that changed last was first seen, the zero time
+// if that is not known. A burst of growth follows from the latest change.
+func demandSince(s planner.Snapshot) time.Time {
+	var last time.Time
+	for i := range s.RayClusters {
+		if c := &s.RayClusters[i]; c.DemandKnown && c.DemandSince.After(last) {
+			last = c.DemandSince
+		}
+	}
+	return last
 }
 
 func (l *Loop) take(ctx context.Context, plan planner.Plan, step planner.Step) error {

@@ -26,6 +26,7 @@ type world struct {
 	replicas int64
 	fail     error
 	unknown  bool
+	since    time.Time
 	taken    []planner.Step
 	ticks    []metrics.Tick
 }
@@ -35,6 +36,7 @@ func (w *world) Observe(_ time.Time, s *planner.Snapshot) {
 	s.NodeGroups = []planner.NodeGroup{{
 		Namespace: "ns", Name: "cpu", UID: "g", Managed: true, Max: 5, Replicas: w.replicas, Capacity: planner.Resources{planner.ResourceCPU: 4000},
 	}}
+	s.RayClusters = []planner.RayCluster{{Namespace: "ml", Name: "r", Mode: planner.ModeFollow, DemandKnown: true, DemandSince: w.since}}
 	s.Pods = []planner.Pod{{Namespace: "ml", Name: "p", Unschedulable: true, Shape: planner.PodShape{Requests: planner.Resources{planner.ResourceCPU: 1000}}}}
 }
 
@@ -74,6 +76,16 @@ func TestTickGrowsOnce(t *testing.T) {
 	assert.Equal(t, metrics.Done, w.ticks[0].Results[0].Outcome)
 	assert.True(t, w.ticks[0].SafeToAct)
 	assert.Empty(t, w.ticks[1].Results)
+}
+
+func TestGrowthTellsHowLongItsDemandWaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{since: time.Now()}
+		time.Sleep(700 * time.Millisecond)
+		w.loop(nil).Tick(t.Context())
+		require.Len(t, w.ticks[0].Results, 1)
+		assert.Equal(t, 700*time.Millisecond, w.ticks[0].Results[0].Waited)
+	})
 }
 
 func TestTickOutcomes(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tandem-autoscaler/tandem/pkg/demand/gcs/autoscalerpb"
 	"github.com/tandem-autoscaler/tandem/pkg/demand/gcs/commonpb"
@@ -45,6 +46,8 @@ type State struct {
 	// Addresses are the IPs of Ray nodes by id, as the raylets gave them.
 	Addresses map[string]string
 	Rejected  []planner.Rejected
+	// Since is when the state was first read as it is now; the source sets it.
+	Since time.Time `json:",omitzero"`
 }
 
 // Convert translates the answer of a GCS. It never fails: an entry that is

@@ -55,7 +55,7 @@ func (s *settler) read(state *State, at time.Time) verdict {
 	}
 	s.latest = state
 	if s.published != nil && state.sameAs(s.published) {
-		return s.publish(state)
+		return s.publish(state, s.published.Since)
 	}
 	if s.movingAt.IsZero() || void {
 		s.movingAt = at
@@ -64,7 +64,7 @@ func (s *settler) read(state *State, at time.Time) verdict {
 		s.due = latest
 	}
 	if !at.Before(s.due) {
-		return s.publish(state)
+		return s.publish(state, s.movingAt)
 	}
 	if void {
 		return forget
@@ -87,7 +87,8 @@ func (s *settler) quiet(state *State) time.Duration {
 // remaining is the time until the state that was read last is settled.
 func (s *settler) remaining(at time.Time) time.Duration { return max(0, s.due.Sub(at)) }
 
-func (s *settler) publish(state *State) verdict {
+func (s *settler) publish(state *State, since time.Time) verdict {
+	state.Since = since
 	s.published, s.movingAt = state, time.Time{}
 	return publish
 }

@@ -362,6 +362,7 @@ func (s *Source) join(c *planner.RayCluster, now time.Time) planner.Source {
 		return out
 	}
 	c.DemandKnown = true
+	c.DemandSince = state.Since
 	c.Requests, c.Gangs, c.Constraints, c.Rejected = state.Requests, state.Gangs, state.Constraints, state.Rejected
 	c.RayNodes = s.pods.join(c, state)
 	return out

@@ -1,5 +1,7 @@
 package planner
 
+import "time"
+
 // Mode says who decides about the Ray pods of a cluster.
 type Mode string
 
@@ -41,6 +43,9 @@ type RayCluster struct {
 	// or broken: then Requests, Gangs, Constraints and RayNodes say nothing.
 	DemandKnown bool   `json:"demandKnown"`
 	DemandError string `json:"demandError,omitempty"`
+	// DemandSince is when the demand was first read as it is now. It is for
+	// people and metrics; no plan depends on it.
+	DemandSince time.Time `json:"demandSince,omitzero"`
 	// IdleTimeout is spec.autoscalerOptions.idleTimeoutSeconds (60 s if unset).
 	IdleTimeout   Duration `json:"idleTimeout,omitempty"`
 	UpscalingMode string   `json:"upscalingMode,omitempty"` // Default, Aggressive, Conservative
