@@ -129,7 +129,7 @@ func (o *runOptions) run(ctx context.Context, file string, out io.Writer) error 
 		return errors.Join(err, fmt.Errorf("the logs are in %s", dir))
 	}
 	if !rep.Passed {
-		fmt.Fprintf(out, "logs and configurations: %s\n", dir)
+		say(out, "logs and configurations: %s\n", dir)
 		return errScenarioFailed
 	}
 	if o.dir == "" {
@@ -147,14 +147,14 @@ func (o *runOptions) runScenario(ctx context.Context, s *scenario.Scenario, dir 
 	if o.quiet {
 		live = io.Discard
 	}
-	fmt.Fprintf(live, "scenario %s: %s\nstarting the lab, logs in %s\n", s.Name, s.Description, dir)
+	say(live, "scenario %s: %s\nstarting the lab, logs in %s\n", s.Name, s.Description, dir)
 	p, err := plane.Start(ctx, o.planeOptions(s, dir))
 	if err != nil {
 		return report.Report{}, fmt.Errorf("starting the lab: %w", err)
 	}
 	defer p.Stop()
 	start := time.Now()
-	fmt.Fprintf(live, "the lab is up after %.1f s\n", start.Sub(began).Seconds())
+	say(live, "the lab is up after %.1f s\n", start.Sub(began).Seconds())
 
 	recorder := report.NewRecorder(recorderOptions(s, start))
 	printer := report.NewPrinter(live, start)
@@ -185,12 +185,15 @@ func (o *runOptions) runScenario(ctx context.Context, s *scenario.Scenario, dir 
 	}
 	report.Summarize(out, rep)
 	if o.keep {
-		fmt.Fprintf(out, "\nThe lab stays until you interrupt it.\n  management: kubectl --kubeconfig %s\n  workload:   kubectl --kubeconfig %s\n", management, workload)
+		say(out, "\nThe lab stays until you interrupt it.\n  management: kubectl --kubeconfig %s\n  workload:   kubectl --kubeconfig %s\n", management, workload)
 		printRayAddresses(out, p, s, o.python())
 		<-ctx.Done()
 	}
 	return rep, nil
 }
+
+// say writes to the terminal, whose errors are nobody's business.
+func say(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
 
 func (o *runOptions) write(rep report.Report) error {
 	if o.report == "" {

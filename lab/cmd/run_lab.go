@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"sync"
 
@@ -61,7 +60,7 @@ func (l scenarioLab) KillRaylet(namespace, pod string) error {
 func printRayAddresses(out io.Writer, p *plane.Plane, s *scenario.Scenario, python string) {
 	for _, c := range s.RayClusters {
 		if address, ok := p.Pods().RayAddress(c.Namespace, c.Name); ok {
-			fmt.Fprintf(out, "  Ray %s/%s: %s driver.py with ray.init(address=%q)\n", c.Namespace, c.Name, python, address)
+			say(out, "  Ray %s/%s: %s driver.py with ray.init(address=%q)\n", c.Namespace, c.Name, python, address)
 		}
 	}
 }

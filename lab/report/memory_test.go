@@ -71,7 +71,7 @@ func TestWriteAndRead(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, want.Timeline, got.Timeline)
 	assert.Equal(t, want.Machines, got.Machines)
-	b, err := os.ReadFile(path)
+	b, err := os.ReadFile(path) //nolint:gosec // the test's own file
 	require.NoError(t, err)
 	assert.Contains(t, string(b), `"removedWhileBusy": []`, "an empty list is said, not left out")
 

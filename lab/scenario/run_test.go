@@ -86,7 +86,7 @@ func TestDriversChildrenEnd(t *testing.T) {
 	require.NoError(t, err)
 	stat := filepath.Join("/proc", strings.TrimSpace(string(b)), "stat")
 	require.Eventually(t, func() bool {
-		state, err := os.ReadFile(stat)
+		state, err := os.ReadFile(stat) //nolint:gosec // a file of /proc
 		return err != nil || strings.Contains(string(state), ") Z ")
 	}, time.Minute, 10*time.Millisecond)
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
@@ -97,6 +98,22 @@ func TestSettler(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestSettlerTellsSinceWhenADemandHasBeenSeen(t *testing.T) {
+	t.Parallel()
+	start := time.Unix(1000, 0)
+	at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
+	s := settler{settle: 400 * time.Millisecond}
+	first, again, more := seen(2, 1), seen(3, 1), seen(5, 2)
+	s.read(seen(1, 1), at(0))
+	require.Equal(t, publish, s.read(first, at(400)))
+	assert.Equal(t, at(0), first.Since, "from the first read, not from when it had settled")
+	require.Equal(t, publish, s.read(again, at(1400)))
+	assert.Equal(t, at(0), again.Since, "what stays keeps its time")
+	s.read(seen(4, 2), at(2000))
+	require.Equal(t, publish, s.read(more, at(2400)))
+	assert.Equal(t, at(2000), more.Since)
 }
 
 func TestBackoffGrowsWithinItsBounds(t *testing.T) {
