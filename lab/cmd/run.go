@@ -107,6 +107,18 @@ func (o *runOptions) check() error {
 	return errors.Join(errs...)
 }
 
+// directory is where the files of the run go.
+func (o *runOptions) directory() (string, error) {
+	if o.dir == "" {
+		return os.MkdirTemp("", "lab-")
+	}
+	dir, err := filepath.Abs(o.dir)
+	if err != nil {
+		return "", err
+	}
+	return dir, os.MkdirAll(dir, 0o700)
+}
+
 func (o *runOptions) python() string { return filepath.Join(o.venv, "bin", "python") }
 
 // run runs one scenario and prints the result.
@@ -118,11 +130,9 @@ func (o *runOptions) run(ctx context.Context, file string, out io.Writer) error 
 	if err := o.fill(); err != nil {
 		return err
 	}
-	dir := o.dir
-	if dir == "" {
-		if dir, err = os.MkdirTemp("", "lab-"); err != nil {
-			return fmt.Errorf("making a directory for the run: %w", err)
-		}
+	dir, err := o.directory()
+	if err != nil {
+		return fmt.Errorf("making a directory for the run: %w", err)
 	}
 	rep, err := o.runScenario(ctx, s, dir, out)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -156,9 +157,11 @@ func (o *upOptions) explain(ctx context.Context, out io.Writer, p *plane.Plane, 
                        user %s, password %s, CA %s
   logs                 %s
 `, p.Namespace(), p.ClusterName(), v.URL, v.UsernameFile, v.PasswordFile, v.CAFile, p.Dir())
+	var pools strings.Builder
 	for _, pool := range cfg.Pools {
-		text += fmt.Sprintf("  pool                 %-8s of %s\n", pool.Name, pool.Class)
+		fmt.Fprintf(&pools, "  pool                 %-8s of %s\n", pool.Name, pool.Class)
 	}
+	text += pools.String()
 	if cfg.Venv == "" {
 		text += "  Ray                  pods only pretend to run\n"
 	} else {

@@ -77,7 +77,7 @@ func (f fixture) pids(t *testing.T, n int) []int {
 		b, err := os.ReadFile(filepath.Join(f.dir, "pids"))
 		require.NoError(c, err)
 		out = nil
-		for _, s := range strings.Fields(string(b)) {
+		for s := range strings.FieldsSeq(string(b)) {
 			pid, err := strconv.Atoi(s)
 			require.NoError(c, err)
 			out = append(out, pid)

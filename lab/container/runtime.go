@@ -65,7 +65,7 @@ func Start(o Options) (*Runtime, error) {
 	}
 	defer logFile.Close() //nolint:errcheck // The child has its own descriptor.
 	// It must outlive every context: it cleans up at the end.
-	cmd := exec.Command(o.Path) //nolint:noctx // As above.
+	cmd := exec.Command(o.Path) //nolint:noctx,gosec // As above; it is this program itself.
 	cmd.Env = []string{envRuntimeLab + "=" + o.Lab, envRuntimeScratch + "=" + o.Scratch, "GOGC=50", "GOMAXPROCS=2"}
 	cmd.Stderr = logFile
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -66,7 +66,7 @@ func KillLab(lab string) {
 func removeAll(dir string) error {
 	var errs error
 	for range 20 {
-		err := os.RemoveAll(dir)
+		err := os.RemoveAll(dir) //nolint:gosec // The scratch directory that this lab made.
 		if err == nil {
 			return nil
 		}

@@ -57,7 +57,7 @@ func (l *leases) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 	}
 	missing := err != nil
 	lease.Spec = coordinationv1.LeaseSpec{
-		HolderIdentity: ptr.To(n.Name), LeaseDurationSeconds: ptr.To[int32](leaseSeconds), RenewTime: ptr.To(metav1.NowMicro()),
+		HolderIdentity: new(n.Name), LeaseDurationSeconds: ptr.To[int32](leaseSeconds), RenewTime: new(metav1.NowMicro()),
 	}
 	if missing {
 		lease.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: n.Name, UID: n.UID}}

@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -43,7 +42,7 @@ func initializing(p *corev1.Pod) corev1.PodStatus {
 	s.InitContainerStatuses = nil
 	for _, c := range p.Spec.InitContainers {
 		s.InitContainerStatuses = append(s.InitContainerStatuses, corev1.ContainerStatus{
-			Name: c.Name, Image: c.Image, Started: ptr.To(true),
+			Name: c.Name, Image: c.Image, Started: new(true),
 			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: *s.StartTime}},
 		})
 	}
@@ -67,7 +66,7 @@ func runningStatus(obj *corev1.Pod, p *pod) corev1.PodStatus {
 	for i := range s.InitContainerStatuses {
 		c := &s.InitContainerStatuses[i]
 		if c.State.Terminated == nil {
-			c.Ready, c.Started = true, ptr.To(false)
+			c.Ready, c.Started = true, new(false)
 			c.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "Completed", StartedAt: *s.StartTime, FinishedAt: metav1.Now()}}
 		}
 	}
@@ -79,12 +78,12 @@ func runningStatus(obj *corev1.Pod, p *pod) corev1.PodStatus {
 	set(&s, corev1.PodReady, ready)
 	s.ContainerStatuses = make([]corev1.ContainerStatus, 0, len(obj.Spec.Containers))
 	for i, c := range obj.Spec.Containers {
-		st := corev1.ContainerStatus{Name: c.Name, Image: c.Image, Ready: p.ready, Started: ptr.To(true), RestartCount: p.tries}
+		st := corev1.ContainerStatus{Name: c.Name, Image: c.Image, Ready: p.ready, Started: new(true), RestartCount: p.tries}
 		st.State.Running = &corev1.ContainerStateRunning{StartedAt: *s.StartTime}
 		if i < len(p.tasks) {
 			st.State.Running.StartedAt = metav1.NewTime(p.tasks[i].started.Truncate(1e9))
 			if code, over := p.tasks[i].exit(); over {
-				st.Ready, st.Started = false, ptr.To(false)
+				st.Ready, st.Started = false, new(false)
 				st.State = corev1.ContainerState{Terminated: terminated(p.tasks[i], code, finishedAt(obj, i))}
 			}
 		}
@@ -121,7 +120,7 @@ func begun(p *corev1.Pod) corev1.PodStatus {
 		s.Phase = corev1.PodPending
 	}
 	if s.StartTime == nil {
-		s.StartTime = ptr.To(metav1.Now().Rfc3339Copy())
+		s.StartTime = new(metav1.Now().Rfc3339Copy())
 	}
 	s.HostIP, s.HostIPs = hostIP, []corev1.HostIP{{IP: hostIP}}
 	return s
@@ -131,7 +130,7 @@ func waiting(containers []corev1.Container, reason, message string) []corev1.Con
 	out := make([]corev1.ContainerStatus, 0, len(containers))
 	for _, c := range containers {
 		out = append(out, corev1.ContainerStatus{
-			Name: c.Name, Image: c.Image, Started: ptr.To(false),
+			Name: c.Name, Image: c.Image, Started: new(false),
 			State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}},
 		})
 	}

@@ -122,15 +122,15 @@ func await(ctx context.Context, c *child, hc *http.Client, url string) error {
 
 // restart kills the kube-apiserver without warning and starts it again.
 func (s *apiServer) restart(ctx context.Context) error {
-	s.api.stop(0)
+	s.api.stop()
 	return s.startAPI(ctx)
 }
 
 // stop kills both processes: their data are not needed any more.
 func (s *apiServer) stop() {
 	if s != nil {
-		s.api.stop(0)
-		s.etcd.stop(0)
+		s.api.stop()
+		s.etcd.stop()
 	}
 }
 

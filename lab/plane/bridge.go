@@ -3,6 +3,7 @@ package plane
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -141,9 +142,7 @@ func newNode(bare *corev1.Node, class Class, pool Pool) *corev1.Node {
 			n.Labels[gpuResource+".product"] = class.GPUType
 		}
 	}
-	for k, v := range pool.Labels {
-		n.Labels[k] = v
-	}
+	maps.Copy(n.Labels, pool.Labels)
 	n.Spec.Taints = append(n.Spec.Taints, pool.Taints...)
 	// The Machine controller takes it away when it has set its labels.
 	n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: clusterv1.NodeUninitializedTaint.Key, Effect: clusterv1.NodeUninitializedTaint.Effect})

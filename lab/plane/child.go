@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/tandem-autoscaler/tandem/lab/container"
 )
@@ -21,7 +20,7 @@ type child struct {
 // startChild runs the lab's binary under another name. Its output is appended
 // to NAME.log in the lab's directory.
 func (p *Plane) startChild(component, name string, args ...string) (*child, error) {
-	log, err := os.OpenFile(filepath.Join(p.dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(filepath.Join(p.dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // In the directory of this lab.
 	if err != nil {
 		return nil, fmt.Errorf("opening the log of %s: %w", name, err)
 	}
@@ -44,21 +43,10 @@ func (p *Plane) startChild(component, name string, args ...string) (*child, erro
 	return c, nil
 }
 
-// stop asks the process to end, and kills it after the grace. A nil child is
-// stopped already.
-func (c *child) stop(grace time.Duration) {
+// stop kills the process and waits for its end. A nil child is stopped already.
+func (c *child) stop() {
 	if c == nil {
 		return
-	}
-	if grace > 0 {
-		_ = c.cmd.Process.Signal(syscall.SIGTERM)
-		t := time.NewTimer(grace)
-		defer t.Stop()
-		select {
-		case <-c.exited:
-			return
-		case <-t.C:
-		}
 	}
 	_ = c.cmd.Process.Kill()
 	<-c.exited

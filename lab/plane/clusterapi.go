@@ -9,7 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/cluster-api/controllers/clustercache"
 	"sigs.k8s.io/cluster-api/core/reconcilers/cluster"
 	"sigs.k8s.io/cluster-api/core/reconcilers/clusterclass"
@@ -61,7 +60,7 @@ func (p *Plane) newClusterAPI(ctx context.Context, cfg *rest.Config, scheme *run
 		Scheme:     scheme,
 		Logger:     p.controllerLog("cluster-api"),
 		Metrics:    metricsserver.Options{BindAddress: "0"},
-		Controller: config.Controller{UsePriorityQueue: ptr.To(true), SkipNameValidation: ptr.To(true)},
+		Controller: config.Controller{UsePriorityQueue: new(true), SkipNameValidation: new(true)},
 		Cache:      setup.ManagerCacheOptions(scheme, p.scratch.id, "", 10*time.Minute), // A name may not come twice in a process.
 		Client:     setup.ManagerClientOptions(),
 		WebhookServer: webhook.NewServer(webhook.Options{

@@ -148,8 +148,8 @@ func (p *Plane) Stop() {
 			p.log.Warn("controllers did not end", zap.Error(err))
 		}
 		p.vcenter.stop()
-		p.controllerManager.stop(0)
-		p.scheduler.stop(0)
+		p.controllerManager.stop()
+		p.scheduler.stop()
 		p.stopServers()
 		p.closeControllerLog()
 		if p.runtime != nil {

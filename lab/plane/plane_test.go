@@ -68,7 +68,7 @@ func scale(t *testing.T, p *plane.Plane, pool string, replicas int32) {
 	t.Helper()
 	md := &clusterv1.MachineDeployment{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace(), Name: pool}}
 	patch := client.MergeFrom(md.DeepCopy())
-	md.Spec.Replicas = ptr.To(replicas)
+	md.Spec.Replicas = new(replicas)
 	require.NoError(t, p.Management().Patch(t.Context(), md, patch))
 }
 
@@ -113,7 +113,7 @@ func TestPoolBecomesNodes(t *testing.T) {
 	for _, n := range ns {
 		assert.Equal(t, int64(48), n.Status.Allocatable.Cpu().Value())
 		assert.Equal(t, int64(480)<<30, n.Status.Allocatable.Memory().Value())
-		assert.Equal(t, int64(4), ptr.To(n.Status.Allocatable[gpu]).Value())
+		assert.Equal(t, int64(4), new(n.Status.Allocatable[gpu]).Value())
 		for k, v := range map[string]string{
 			corev1.LabelInstanceTypeStable: "gpu-h100x4", corev1.LabelTopologyZone: "lab-zone-1", corev1.LabelHostname: n.Name,
 			gpu + ".product": "NVIDIA-H100-80GB-HBM3", "team": "ml", "node.cluster.x-k8s.io/pool": "gpu4",
@@ -180,7 +180,7 @@ func checkCatalogue(t *testing.T, p *plane.Plane) {
 
 	v := p.VCenter()
 	read := func(file string) string {
-		b, err := os.ReadFile(file)
+		b, err := os.ReadFile(file) //nolint:gosec // The lab names it.
 		require.NoError(t, err)
 		return string(b)
 	}

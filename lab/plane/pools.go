@@ -89,12 +89,12 @@ func machineDeployment(pool Pool) *clusterv1.MachineDeployment {
 	return &clusterv1.MachineDeployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: pool.Name, Annotations: poolAnnotations(pool)},
 		Spec: clusterv1.MachineDeploymentSpec{
-			ClusterName: clusterName, Replicas: ptr.To(pool.Replicas),
+			ClusterName: clusterName, Replicas: new(pool.Replicas),
 			Template: clusterv1.MachineTemplateSpec{
 				ObjectMeta: clusterv1.ObjectMeta{Labels: labels},
 				Spec: clusterv1.MachineSpec{
 					ClusterName: clusterName, Version: version,
-					Bootstrap: clusterv1.Bootstrap{DataSecretName: ptr.To(bootstrapSecret)},
+					Bootstrap: clusterv1.Bootstrap{DataSecretName: new(bootstrapSecret)},
 					Deletion:  clusterv1.MachineDeletionSpec{NodeDrainTimeoutSeconds: ptr.To[int32](30)},
 					InfrastructureRef: clusterv1.ContractVersionedObjectReference{
 						APIGroup: infrav1.GroupVersion.Group, Kind: "DevMachineTemplate", Name: pool.Name,

@@ -12,6 +12,7 @@ import (
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	pb "github.com/tandem-autoscaler/tandem/pkg/demand/gcs/autoscalerpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -24,7 +25,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tandem-autoscaler/tandem/lab/plane"
-	pb "github.com/tandem-autoscaler/tandem/pkg/demand/gcs/autoscalerpb"
 )
 
 func template(name, cpu, memory string) corev1.PodTemplateSpec {
@@ -42,13 +42,13 @@ func rayCluster(name, port string, workers int32) *rayv1.RayCluster {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
 		Spec: rayv1.RayClusterSpec{
 			RayVersion:              "2.60.0",
-			EnableInTreeAutoscaling: ptr.To(true),
+			EnableInTreeAutoscaling: new(true),
 			AutoscalerOptions:       &rayv1.AutoscalerOptions{Version: ptr.To(rayv1.AutoscalerVersionV2), IdleTimeoutSeconds: ptr.To[int32](3600)},
 			HeadGroupSpec: rayv1.HeadGroupSpec{
 				RayStartParams: map[string]string{"num-cpus": "0", "port": port}, Template: template("ray-head", "1", "2Gi"),
 			},
 			WorkerGroupSpecs: []rayv1.WorkerGroupSpec{{
-				GroupName: "cpu", Replicas: ptr.To(workers), MinReplicas: ptr.To(workers), MaxReplicas: ptr.To[int32](4),
+				GroupName: "cpu", Replicas: new(workers), MinReplicas: new(workers), MaxReplicas: ptr.To[int32](4),
 				RayStartParams: map[string]string{}, Template: template("ray-worker", "4", "8Gi"),
 			}},
 		},
@@ -99,6 +99,7 @@ func sessions(t *testing.T, p *plane.Plane) []string {
 	require.NoError(t, err)
 	var out []string
 	for _, f := range files {
+		//nolint:gosec // Names of /proc.
 		if b, err := os.ReadFile(f); err == nil && strings.Contains(string(b), "/tmp/"+labName(p)+"/") {
 			out = append(out, strings.ReplaceAll(string(b), "\x00", " "))
 		}
@@ -111,7 +112,7 @@ func state(t *testing.T, address, token string) (*pb.GetClusterResourceStateRepl
 	t.Helper()
 	c, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if token != "" {

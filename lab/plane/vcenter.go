@@ -22,7 +22,7 @@ import (
 
 const (
 	vcenterUser     = "lab@vsphere.local"
-	vcenterPassword = "lab-password" //nolint:gosec // It guards a simulator on loopback.
+	vcenterPassword = "lab-password" // guards a simulator on loopback
 	vcenterTimeout  = time.Minute
 
 	// An NVIDIA H100, as PCI names it.
@@ -134,7 +134,7 @@ func (v *vcenter) writeAccess(path func(string) string) error {
 	if err := errors.Join(
 		os.WriteFile(v.access.UsernameFile, []byte(vcenterUser), 0o600),
 		os.WriteFile(v.access.PasswordFile, []byte(vcenterPassword), 0o600),
-		os.WriteFile(v.access.CAFile, b, 0o600)); err != nil {
+		os.WriteFile(v.access.CAFile, b, 0o600)); err != nil { //nolint:gosec // In the directory of this lab.
 		return fmt.Errorf("writing the credentials of the simulated vCenter: %w", err)
 	}
 	return nil

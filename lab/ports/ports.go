@@ -88,7 +88,7 @@ func (l *Leaser) try(ctx context.Context, index int) (*Block, error) {
 	b := &Block{index: index, lock: f}
 	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil || !b.free(ctx) {
 		b.Release()
-		return nil, nil
+		return nil, nil //nolint:nilerr // A block that is taken is no error.
 	}
 	return b, nil
 }
