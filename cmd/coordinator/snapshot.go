@@ -46,6 +46,9 @@ timeout is marked as unknown in the snapshot, and named on standard error.`,
 			for _, src := range unknown(snap) {
 				cmd.PrintErrf("unknown: %s %s: %s\n", src.Kind, src.Name, strings.TrimSpace(src.Error))
 			}
+			for _, src := range troubled(snap) {
+				cmd.PrintErrf("trouble: %s %s: %s\n", src.Kind, src.Name, strings.TrimSpace(src.Error))
+			}
 			return write(cmd.OutOrStdout(), output, snap)
 		},
 	}
@@ -56,19 +59,30 @@ timeout is marked as unknown in the snapshot, and named on standard error.`,
 	return cmd
 }
 
-// waitKnown observes until every source is known, or the time is up.
+// settleTime is how long a snapshot waits for troubles of single objects to go
+// away, once every source is known: some things are read in the background.
+const settleTime = 3 * time.Second
+
+// waitKnown observes until every source is known and has no trouble to tell, or
+// the time is up.
 func waitKnown(ctx context.Context, timeout time.Duration, observe func() planner.Snapshot) planner.Snapshot {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	var known time.Time
 	for {
 		snap := observe()
-		if len(unknown(snap)) == 0 {
+		switch {
+		case len(unknown(snap)) > 0:
+			known = time.Time{}
+		case len(troubled(snap)) == 0 || !known.IsZero() && time.Since(known) > settleTime:
 			return snap
+		case known.IsZero():
+			known = time.Now()
 		}
 		select {
 		case <-ctx.Done():
 			return snap
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }

@@ -162,3 +162,9 @@ func (s *sources) observe(c config.Configuration) planner.Snapshot {
 func unknown(s planner.Snapshot) []planner.Source {
 	return slices.DeleteFunc(slices.Clone(s.Sources), func(src planner.Source) bool { return src.Known })
 }
+
+// troubled lists the sources that are known and tell of single objects that are
+// not right, or not read yet.
+func troubled(s planner.Snapshot) []planner.Source {
+	return slices.DeleteFunc(slices.Clone(s.Sources), func(src planner.Source) bool { return !src.Known || src.Error == "" })
+}
