@@ -71,6 +71,7 @@ ray: $(VENV)/.installed ## Install Ray into .venv
 .PHONY: demo
 demo: $(COORDINATOR) $(LAB) $(VENV)/.installed ## Run the main job on real parts (KEEP=1 leaves it open)
 	$(LAB) run lab/scenarios/demo.yaml --coordinator $(COORDINATOR) --venv $(VENV) --report $(BIN)/demo.json $(if $(KEEP),--keep)
+	@echo "The report is bin/demo.json. To keep the lab open afterwards, and poke at it with kubectl and a Python driver: make demo KEEP=1"
 
 .PHONY: lint lint-lab unit check
 lint: $(BIN)/golangci-lint-$(GOLANGCI) ## Lint the root module
