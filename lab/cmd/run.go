@@ -96,7 +96,7 @@ func (o *runOptions) check() error {
 			errs = append(errs, fmt.Errorf("%s is missing at %s: %s", what, path, remedy))
 		}
 	}
-	need(o.python(), "a Python environment with Ray", "run make venv, or give --venv")
+	need(o.python(), "a Python environment with Ray", "run make ray, or give --venv")
 	need(o.assets, "the directory of CRDs", "run lab/assets.sh, or give --assets")
 	if o.coordinator != noCoordinator {
 		need(o.coordinator, "the coordinator", "run make build, or give --coordinator none")

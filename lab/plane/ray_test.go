@@ -124,7 +124,7 @@ func state(t *testing.T, address, token string) (*pb.GetClusterResourceStateRepl
 func TestRealRay(t *testing.T) {
 	venv := os.Getenv("LAB_VENV")
 	if venv == "" {
-		t.Skip("LAB_VENV is not set: run make venv, and set it to .venv")
+		t.Skip("LAB_VENV is not set: run make ray, and set it to .venv")
 	}
 	p := start(t, plane.Options{One: true, Venv: venv})
 	require.NoError(t, p.AddPool(t.Context(), plane.Pool{Name: "cpu", Class: "cpu-large", Replicas: 2}))

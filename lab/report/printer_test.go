@@ -23,7 +23,10 @@ func TestPrinterShowsProgressOnlyWhenNothingChanges(t *testing.T) {
 		}()
 		time.Sleep(3 * time.Second)
 		p.Print(Event{At: 3, Kind: KindFault, Subject: "x", Text: "killHead x"})
-		time.Sleep(10500 * time.Millisecond) // 13.5 s: lines at 8 s and 13 s
+		time.Sleep(4 * time.Second) // 7 s: quiet for 4 s
+		synctest.Wait()
+		assert.NotContains(t, out.String(), "waiting")
+		time.Sleep(6500 * time.Millisecond) // 13.5 s: lines at 8 s and 13 s
 		synctest.Wait()
 		cancel()
 		<-done
