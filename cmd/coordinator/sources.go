@@ -138,6 +138,9 @@ func (s *sources) observers() []coordinator.Observer {
 			v := s.supply.Observe(now)
 			capi.FillFromClasses(&v, snap.Classes, capi.Overhead{})
 			snap.NodeGroups, snap.Machines, snap.Nodes, snap.Pods = v.NodeGroups, v.Machines, v.Nodes, v.Pods
+			for i := range snap.Machines {
+				snap.Machines[i].Trouble = v.Troubles[snap.Machines[i].Key()]
+			}
 			snap.Sources = append(snap.Sources, v.Sources...)
 		}),
 		coordinator.ObserverFunc(func(now time.Time, snap *planner.Snapshot) {

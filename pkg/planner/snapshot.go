@@ -208,6 +208,9 @@ type Machine struct {
 	ForeignMark bool  `json:"foreignMark,omitempty"`
 	// Failure is a terminal trouble that the provider reports, as text.
 	Failure string `json:"failure,omitempty"`
+	// Trouble is what the provider says keeps it from getting a Node; it still
+	// tries. For people only.
+	Trouble string `json:"trouble,omitempty"`
 	// Phase is Cluster API's own word, for people only.
 	Phase string `json:"phase,omitempty"`
 }

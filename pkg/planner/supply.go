@@ -127,7 +127,11 @@ func (p *planning) failure(m *Machine) string {
 	if m.Failure != "" {
 		return fmt.Sprintf("Machine %s: %s", m.Name, m.Failure)
 	}
-	return fmt.Sprintf("Machine %s had no Node after %s", m.Name, p.s.At.Sub(m.CreatedAt).Round(time.Second))
+	text := fmt.Sprintf("Machine %s had no Node after %s", m.Name, p.s.At.Sub(m.CreatedAt).Round(time.Second))
+	if m.Trouble != "" {
+		text += ": " + m.Trouble
+	}
+	return text
 }
 
 // block decides whether the group may grow at all.
