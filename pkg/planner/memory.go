@@ -13,10 +13,12 @@ type Memory struct {
 	Backoff map[string]Backoff `json:"backoff,omitempty"`
 }
 
-// Backoff is the state of one NodeGroup after failed growth.
+// Backoff is the state of one NodeGroup after failed growth, for one kind of
+// failure.
 type Backoff struct {
-	Until   time.Time `json:"until"`
-	Last    Duration  `json:"last"`
-	Machine string    `json:"machine,omitempty"` // UID of the Machine that caused it
-	Why     string    `json:"why,omitempty"`
+	Kind    FailureKind `json:"kind,omitempty"`
+	Until   time.Time   `json:"until"`
+	Last    Duration    `json:"last"`
+	Machine string      `json:"machine,omitempty"` // UID of the Machine that caused it
+	Why     string      `json:"why,omitempty"`
 }

@@ -46,6 +46,46 @@ const (
 	// StepUnmark takes our delete mark back from Machines: the shrink that it
 	// was for did not happen and is not wanted any more.
 	StepUnmark StepKind = "Unmark"
+	// StepSoftTaint puts our PreferNoSchedule taint on Node, so that new pods
+	// fill other nodes first; StepSoftUntaint takes it back.
+	StepSoftTaint   StepKind = "SoftTaint"
+	StepSoftUntaint StepKind = "SoftUntaint"
+	// StepDrain asks the GCS of RayCluster to drain RayNode, whose pod is
+	// Pods[0], for the reason Drain. A refusal for IDLE_TERMINATION cancels
+	// the removal of its node. Acceptance cannot be taken back.
+	StepDrain StepKind = "Drain"
+	// StepShrinkWorkers names Pods of WorkerGroup in workersToDelete and lowers
+	// its replicas from From to To, in one write. The pods' Ray nodes are DEAD,
+	// or the pods have never been bound to a Node.
+	StepShrinkWorkers StepKind = "ShrinkWorkers"
+	// StepClearWorkers takes the names Pods, which are gone, out of
+	// workersToDelete of WorkerGroup.
+	StepClearWorkers StepKind = "ClearWorkers"
+	// StepReplaceWorker deletes Pods[0], whose Ray node is DEAD, without
+	// lowering replicas, so that the operator makes a fresh one.
+	StepReplaceWorker StepKind = "ReplaceWorker"
+	// StepEvict asks the API server to evict Pods, which are not Ray's and do
+	// not block, from Node, which is cordoned. Disruption budgets hold.
+	StepEvict StepKind = "Evict"
+	// StepHook puts our pre-drain hook on Machines; StepReleaseHook takes it
+	// off a Machine that is being deleted, so that Cluster API goes on.
+	StepHook        StepKind = "Hook"
+	StepReleaseHook StepKind = "ReleaseHook"
+	// StepRemember writes Backoffs on the MachineDeployment of Group, so that a
+	// restart does not forget them. None: takes the note away.
+	StepRemember StepKind = "Remember"
+)
+
+// DrainReason is why a Ray node is drained, in Ray's words (ray:
+// src/ray/protobuf/autoscaler.proto, DrainNodeReason). There is none for
+// "unspecified": it would abort the raylet.
+type DrainReason string
+
+// The reasons of a drain. An idle termination is refused by a raylet that
+// works; a preemption is never refused and has a deadline.
+const (
+	DrainIdle       DrainReason = "IDLE_TERMINATION"
+	DrainPreemption DrainReason = "PREEMPTION"
 )
 
 // Step is one action. It names absolute values, so taking it twice does no
@@ -63,10 +103,30 @@ type Step struct {
 	// RayCluster is namespace/name.
 	RayCluster  string `json:"rayCluster,omitempty"`
 	WorkerGroup string `json:"workerGroup,omitempty"`
+	// Pods are the pods that the step is about, sorted by name. For a cordon
+	// they are the Ray pods that may still be on the node: in lead mode an
+	// idle node is cordoned before its Ray nodes are drained.
+	Pods []PodRef `json:"pods,omitempty"`
+	// RayNode is the hex id of a raylet.
+	RayNode string `json:"rayNode,omitempty"`
+	// Drain and DrainBy are for StepDrain; DrainBy is the time at which a
+	// preempted node goes, zero without.
+	Drain   DrainReason `json:"drain,omitempty"`
+	DrainBy time.Time   `json:"drainBy,omitzero"`
+	// Backoffs are for StepRemember.
+	Backoffs []Backoff `json:"backoffs,omitempty"`
 	// From is the value that the plan was made from, To the one wanted.
 	From   int64  `json:"from"`
 	To     int64  `json:"to"`
 	Reason Reason `json:"reason"`
+}
+
+// PodRef names one pod of the workload cluster for sure: a namesake that was
+// made later has another UID.
+type PodRef struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	UID       string `json:"uid,omitempty"`
 }
 
 // GroupTarget sums up one NodeGroup.

@@ -59,6 +59,46 @@ type Policy struct {
 	// MaxRemovePerTick bounds the Machines that one plan may remove. Zero: no
 	// bound.
 	MaxRemovePerTick int64 `json:"maxRemovePerTick,omitempty"`
+	// Paused stops every step; plans are still made and shown. PausedBy tells
+	// who asked for it.
+	Paused   bool   `json:"paused,omitempty"`
+	PausedBy string `json:"pausedBy,omitempty"`
+	// MaxGrowPerHour, MaxRemovePerHour bound what all plans of an hour ask for,
+	// MaxGrowPerGroup what one plan may add to one group. Zero: no bound.
+	MaxGrowPerHour   int64 `json:"maxGrowPerHour,omitempty"`
+	MaxRemovePerHour int64 `json:"maxRemovePerHour,omitempty"`
+	MaxGrowPerGroup  int64 `json:"maxGrowPerGroup,omitempty"`
+	// TenantLimits bound what the RayClusters of one namespace may hold. The
+	// entry with an empty namespace is for those without one of their own.
+	TenantLimits []TenantLimit `json:"tenantLimits,omitempty"`
+	// SoftTaints herds new pods onto full nodes.
+	SoftTaints bool `json:"softTaints,omitempty"`
+	// Hooks puts our pre-drain hook on every managed Machine.
+	Hooks bool `json:"hooks,omitempty"`
+	// DrainDeadline is how long a Ray node has that is drained because somebody
+	// else deletes its Machine. UnreachableRelease is how long a deleted
+	// Machine's node must have been unreachable before the hook is released.
+	DrainDeadline      Duration `json:"drainDeadline,omitempty"`
+	UnreachableRelease Duration `json:"unreachableRelease,omitempty"`
+	// MaxUnreadyPercent and OKUnready bound the share and number of nodes that
+	// may be not ready before nothing is removed any more: it takes both.
+	// Zero percent: no such stop.
+	MaxUnreadyPercent int64 `json:"maxUnreadyPercent,omitempty"`
+	OKUnready         int64 `json:"okUnready,omitempty"`
+	// DemandHold keeps a vacant node while the arrivals of the last DemandHold
+	// say that it will be wanted within its boot time. Zero: no such hold.
+	DemandHold Duration `json:"demandHold,omitempty"`
+	// MaxAttempts is how often growth is tried for one demand that it does not
+	// help, before that demand counts as ineffective. Zero: no bound.
+	MaxAttempts int64 `json:"maxAttempts,omitempty"`
+}
+
+// TenantLimit bounds the Machines that the RayClusters of one namespace may
+// make the planner buy, and their GPUs in 1e-4 units. Zero: no bound.
+type TenantLimit struct {
+	Namespace   string `json:"namespace,omitempty"`
+	MaxMachines int64  `json:"maxMachines,omitempty"`
+	MaxGPUs     int64  `json:"maxGPUs,omitempty"`
 }
 
 // SourceKind says what a source is read for.
@@ -147,8 +187,16 @@ type Node struct {
 	Allocatable   Resources         `json:"allocatable"`
 	Ready         bool              `json:"ready"`
 	Unschedulable bool              `json:"unschedulable,omitempty"`
-	// Cordon is our own mark on the node, if it carries one.
-	Cordon *Mark `json:"cordon,omitempty"`
+	// Cordon is our own mark on the node, if it carries one, and SoftTaint
+	// that of a node whose pods should move to fuller ones.
+	Cordon    *Mark `json:"cordon,omitempty"`
+	SoftTaint *Mark `json:"softTaint,omitempty"`
+	// UnreadySince is when the node's Ready condition turned, zero if it is
+	// ready.
+	UnreadySince time.Time `json:"unreadySince,omitzero"`
+	// Keep, if not empty, tells which mark of a person forbids removal, such as
+	// "annotation cluster-autoscaler.kubernetes.io/scale-down-disabled".
+	Keep string `json:"keep,omitempty"`
 }
 
 // Mark is what the coordinator writes on an object that it is about to remove,
@@ -184,6 +232,11 @@ type NodeGroup struct {
 	Paused  bool `json:"paused,omitempty"`
 	// RollingOut groups are not shrunk.
 	RollingOut bool `json:"rollingOut,omitempty"`
+	// Contested, if not empty, tells which other writer changes replicas, such
+	// as a Cluster Autoscaler: the group is not written to.
+	Contested string `json:"contested,omitempty"`
+	// Backoffs are the rests that an earlier coordinator wrote on the object.
+	Backoffs []Backoff `json:"backoffs,omitempty"`
 	// Invalid, if not empty, tells why the group is left out of plans.
 	Invalid string `json:"invalid,omitempty"`
 }
@@ -206,8 +259,18 @@ type Machine struct {
 	// somebody else marked it.
 	Mark        *Mark `json:"mark,omitempty"`
 	ForeignMark bool  `json:"foreignMark,omitempty"`
+	// DeletingSince is when the deletion was asked for.
+	DeletingSince time.Time `json:"deletingSince,omitzero"`
+	// Hook tells that it carries our pre-drain hook, WaitsForHook that Cluster
+	// API has come to it and waits, Release that a person asked to let go of
+	// the Machine whatever is on it (the break-glass annotation).
+	Hook         bool `json:"hook,omitempty"`
+	WaitsForHook bool `json:"waitsForHook,omitempty"`
+	Release      bool `json:"release,omitempty"`
 	// Failure is a terminal trouble that the provider reports, as text.
 	Failure string `json:"failure,omitempty"`
+	// FailureKind classifies Failure and Trouble.
+	FailureKind FailureKind `json:"failureKind,omitempty"`
 	// Trouble is what the provider says keeps it from getting a Node; it still
 	// tries. For people only.
 	Trouble string `json:"trouble,omitempty"`
@@ -217,6 +280,24 @@ type Machine struct {
 
 // Key is namespace/name.
 func (m *Machine) Key() string { return m.Namespace + "/" + m.Name }
+
+// FailureKind says what kept a Machine from becoming a Node, as far as the
+// words of its provider tell.
+type FailureKind string
+
+// The kinds of failures. What is not recognised is FailureOther.
+const (
+	FailureNoCapacity  FailureKind = "NoCapacity" // no host has room, or no GPU is free
+	FailureQuota       FailureKind = "Quota"      // of the namespace
+	FailureImage       FailureKind = "Image"
+	FailureAddress     FailureKind = "Address" // no IP address
+	FailureClass       FailureKind = "Class"   // the VM class is missing or not bound
+	FailureStorage     FailureKind = "Storage"
+	FailureBootstrap   FailureKind = "Bootstrap"
+	FailureNeverJoined FailureKind = "NeverJoined" // the VM runs, no Node came
+	FailureNoGPU       FailureKind = "NoGPU"       // the Node is there, its GPUs are not
+	FailureOther       FailureKind = "Other"
+)
 
 // VMClass is one entry of the catalogue.
 type VMClass struct {
