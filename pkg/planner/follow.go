@@ -143,10 +143,7 @@ func (f *following) reportUnwanted(pr prediction) {
 	for i := range f.c.WorkerGroups {
 		w := &f.c.WorkerGroups[i]
 		if n := count[w.Name]; n > 0 {
-			f.p.decisions = append(f.p.decisions, Decision{
-				Kind: SubjectDemand, Subject: podsOf(f.c.Key(), w.Name), RayCluster: f.c.Key(), Outcome: OutcomeHold, Reason: ReasonSurplus,
-				Message: fmt.Sprintf("%d pods wait that no demand of the cluster wants; no node is bought for them", n), Count: n,
-			})
+			f.p.decideSurplus(f.c, w.Name, n)
 		}
 	}
 }

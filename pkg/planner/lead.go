@@ -15,6 +15,12 @@ type leading struct {
 	bins    []*rayBin
 	opened  map[string]int64 // new replicas by worker group
 	refusal refusal          // the last reason why no Ray node could be added
+	// waiting are the pods without a node that replicas ask for already, by
+	// worker group. They are Ray nodes that can be had without asking for more;
+	// one that no demand takes gets no VM.
+	waiting map[string][]*PodShape
+	// sure counts the waiting pods that the minimum wants.
+	sure map[string]int64
 }
 
 // refusal is why a Ray node could not be added.
@@ -25,7 +31,19 @@ type refusal struct {
 }
 
 func newLeading(p *planning, c *clusterState) *leading {
-	return &leading{p: p, c: c, opened: map[string]int64{}}
+	l := &leading{p: p, c: c, opened: map[string]int64{}, waiting: map[string][]*PodShape{}, sure: map[string]int64{}}
+	for i := range c.WorkerGroups {
+		w := &c.WorkerGroups[i]
+		for _, pod := range c.pods {
+			if pod.RayGroup == w.Name && !pod.RayHead && pod.waits() {
+				l.waiting[w.Name] = append(l.waiting[w.Name], &pod.Shape)
+			}
+		}
+		for range c.uncreated(w) {
+			l.waiting[w.Name] = append(l.waiting[w.Name], &w.Pod)
+		}
+	}
+	return l
 }
 
 // plan serves the gangs first and then the rest, and records targets and unmet
@@ -39,35 +57,40 @@ func (l *leading) plan(unplaced []wantedPods) {
 	for _, r := range sortedRequests(l.c.Requests) {
 		l.request(r)
 	}
+	l.reportUnwanted()
 	l.targets()
 }
 
-// waiting lists the cluster's pods that want a node: those that exist, and
-// those that the operator has been asked for and has not made yet.
-func (l *leading) waiting() []wantedPods {
-	var exist []*Pod
-	for _, pod := range l.c.pods {
-		if pod.waits() && !pod.RayHead && l.c.workerGroup(pod.RayGroup) != nil {
-			exist = append(exist, pod)
-		}
-	}
-	out := groupPods(exist)
+// minimum takes from the waiting pods those that minReplicas wants whatever the
+// demand is.
+func (l *leading) minimum() []wantedPods {
+	var out []wantedPods
 	for i := range l.c.WorkerGroups {
 		w := &l.c.WorkerGroups[i]
-		if n := l.c.uncreated(w); n > 0 {
-			out = append(out, wantedPods{podsOf(l.c.Key(), w.Name), l.c.Key(), &w.Pod, n})
+		bound := int64(0)
+		for _, pod := range l.c.pods {
+			if pod.RayGroup == w.Name && !pod.Terminating && !pod.waits() {
+				bound++
+			}
+		}
+		n := min(mulSat(w.Min, w.hosts())-bound, int64(len(l.waiting[w.Name])))
+		for range max(0, n) {
+			out = append(out, wantedPods{podsOf(l.c.Key(), w.Name), l.c.Key(), l.waiting[w.Name][0], 1})
+			l.waiting[w.Name] = l.waiting[w.Name][1:]
+			l.sure[w.Name]++
 		}
 	}
 	return out
 }
 
-func (c *clusterState) workerGroup(name string) *WorkerGroup {
-	for i := range c.WorkerGroups {
-		if c.WorkerGroups[i].Name == name {
-			return &c.WorkerGroups[i]
+// reportUnwanted says which pods wait for nothing.
+func (l *leading) reportUnwanted() {
+	for i := range l.c.WorkerGroups {
+		w := &l.c.WorkerGroups[i]
+		if n := int64(len(l.waiting[w.Name])); n > 0 {
+			l.p.decideSurplus(l.c, w.Name, n)
 		}
 	}
-	return nil
 }
 
 // uncreated counts the pods of a group that the operator has been asked for
@@ -98,9 +121,9 @@ func (l *leading) existing(unplaced []wantedPods) {
 	}
 	for i := range l.c.WorkerGroups {
 		w := &l.c.WorkerGroups[i]
-		coming := l.c.uncreated(w)
+		coming := l.sure[w.Name]
 		for _, pod := range l.c.pods {
-			if pod.RayGroup == w.Name && !pod.Terminating && !known[pod.Name] {
+			if pod.RayGroup == w.Name && !pod.Terminating && !pod.waits() && !known[pod.Name] {
 				coming++
 			}
 		}
@@ -128,7 +151,7 @@ func (l *leading) constraints() {
 	}
 	mark := l.p.mark()
 	before := len(l.bins)
-	totals := &leading{p: l.p, c: l.c, opened: l.opened}
+	totals := &leading{p: l.p, c: l.c, opened: l.opened, waiting: l.waiting}
 	for _, n := range sortedRayNodes(l.c.RayNodes) {
 		if n.Status == RayNodeRunning || n.Status == RayNodeIdle {
 			totals.bins = append(totals.bins, newRayBin(n.Pod, n.Total, n.Labels))
@@ -203,11 +226,11 @@ func (l *leading) serve(r Resources, selectors []Selector, n int64) int64 {
 			}
 		}
 		for n > 0 {
-			b := l.open(r, sel, n, nil)
-			if b == nil {
+			known := len(l.bins)
+			if l.open(r, sel, n, nil) == nil {
 				break
 			}
-			for _, nb := range l.bins[len(l.bins)-int(b.hosts()):] {
+			for _, nb := range l.bins[known:] {
 				n -= l.take(nb, r, n)
 			}
 		}
@@ -229,7 +252,7 @@ func (l *leading) take(b *rayBin, r Resources, n int64) int64 {
 func (l *leading) open(r Resources, sel Selector, n int64, fits func(*rayBin) bool) *WorkerGroup {
 	type candidate struct {
 		w    *WorkerGroup
-		rank [4]int64
+		rank [5]int64
 	}
 	var found []candidate
 	l.refusal = refusal{why: ReasonNoWorkerGroup, message: "no worker group is large enough"}
@@ -244,13 +267,19 @@ func (l *leading) open(r Resources, sel Selector, n int64, fits func(*rayBin) bo
 			l.refuse(ReasonLabels, "worker group "+w.Name+" does not carry the labels")
 			continue
 		}
-		if w.base()+l.opened[w.Name] >= w.Max {
+		waits := len(l.waiting[w.Name]) > 0
+		if !waits && w.base()+l.opened[w.Name] >= w.Max {
 			l.refuse(ReasonWorkersAtMax, fmt.Sprintf("worker group %s is at maxReplicas %d", w.Name, w.Max))
 			continue
 		}
 		served := min(n, mulSat(k, w.hosts()))
 		waste := gpuWaste(&PodShape{Requests: r}, w.RayResources)
-		found = append(found, candidate{w, [4]int64{waste, mulSat(l.p.podPrice(&w.Pod), w.hosts()) / max(1, served), -w.Priority, int64(i)}})
+		asked := int64(1) // pods that wait already come before pods to ask for
+		if waits {
+			asked = 0
+		}
+		price := mulSat(l.p.podPrice(&w.Pod), w.hosts()) / max(1, served)
+		found = append(found, candidate{w, [5]int64{waste, asked, price, -w.Priority, int64(i)}})
 	}
 	slices.SortFunc(found, func(a, b candidate) int { return slices.Compare(a.rank[:], b.rank[:]) })
 	var first refusal // of the group that would have been best
@@ -274,23 +303,39 @@ func (l *leading) refuse(why Reason, message string) {
 	}
 }
 
-// openReplica adds a replica if all its pods find room on nodes.
+// openReplica adds a replica if all its pods find room on nodes: of the pods
+// that wait already, else one more.
 func (l *leading) openReplica(w *WorkerGroup) bool {
 	mark := l.p.mark()
-	demand := podsOf(l.c.Key(), w.Name)
-	if left := l.p.place(&w.Pod, demand, w.hosts()); left > 0 {
-		l.p.rollback(mark)
-		why, message, rejected := l.p.whyNot(&w.Pod)
-		l.refusal = refusal{why, fmt.Sprintf("a pod of worker group %s has no room%s", w.Name, message), rejected}
-		return false
+	shapes := l.waiting[w.Name]
+	asked := len(shapes) > 0
+	if asked {
+		shapes = shapes[:min(w.hosts(), int64(len(shapes)))]
+	} else {
+		shapes = slices.Repeat([]*PodShape{&w.Pod}, int(w.hosts()))
 	}
-	l.opened[w.Name]++
-	n := len(l.bins)
-	for range w.hosts() {
+	for _, s := range shapes {
+		if l.p.place(s, podsOf(l.c.Key(), w.Name), 1) > 0 {
+			l.p.rollback(mark)
+			why, message, rejected := l.p.whyNot(s)
+			l.refusal = refusal{why, fmt.Sprintf("a pod of worker group %s has no room%s", w.Name, message), rejected}
+			return false
+		}
+	}
+	waiting, n := l.waiting[w.Name], len(l.bins)
+	if asked {
+		l.waiting[w.Name] = waiting[len(shapes):]
+	} else {
+		l.opened[w.Name]++
+	}
+	for range shapes {
 		l.bins = append(l.bins, newRayBin(w.Name, w.RayResources, w.Labels))
 	}
 	l.p.undo = append(l.p.undo, func() {
-		l.opened[w.Name]--
+		if !asked {
+			l.opened[w.Name]--
+		}
+		l.waiting[w.Name] = waiting
 		l.bins = l.bins[:n]
 	})
 	return true

@@ -21,15 +21,16 @@ func Make(s Snapshot, m Memory) (Plan, Memory) {
 	return p.plan, p.next
 }
 
-// demand places what waits: pods that exist or have been asked for already, in
-// one pass, hardest first; then what each RayCluster needs beyond them.
+// demand places what waits: pods that are wanted whatever the demand of their
+// RayCluster is, in one pass, hardest first; then what the demand of each
+// RayCluster needs.
 func (p *planning) demand() {
 	known := p.pendingPods()
 	leads := map[*clusterState]*leading{}
 	for _, c := range p.clusters {
 		if c.planned() && c.Mode == ModeLead {
 			leads[c] = newLeading(p, c)
-			known = append(known, leads[c].waiting()...)
+			known = append(known, leads[c].minimum()...)
 		}
 	}
 	sortPods(known)

@@ -19,7 +19,7 @@ func (p *planning) settle() {
 	pods, items := p.placedPods(), p.items()
 	greedy := p.purchase()
 	p.rollback(0)
-	choices := []purchase{greedy}
+	choices := []purchase{{nodes: make([]int64, len(p.groups))}, greedy} // perhaps none is needed
 	if p.patterns(items) {
 		choices = append(choices, p.purchase())
 	}

@@ -48,6 +48,14 @@ func (p *planning) decideCluster(c *clusterState, why Reason, message string) {
 	})
 }
 
+// decideSurplus says that n pods of a worker group wait for nothing.
+func (p *planning) decideSurplus(c *clusterState, group string, n int64) {
+	p.decisions = append(p.decisions, Decision{
+		Kind: SubjectDemand, Subject: podsOf(c.Key(), group), RayCluster: c.Key(), Outcome: OutcomeHold, Reason: ReasonSurplus,
+		Message: fmt.Sprintf("%d pods wait that no demand of the cluster wants; no node is bought for them", n), Count: n,
+	})
+}
+
 // planned tells whether the cluster's Ray demand can be planned for.
 func (c *clusterState) planned() bool {
 	return c.Mode != ModeOff && c.Invalid == "" && !c.Suspended && c.DemandKnown

@@ -230,6 +230,8 @@ func drawCluster(t *rapid.T, s *planner.Snapshot, i int) {
 		r := drawResources(t, "worker", 1)
 		w := planner.WorkerGroup{Name: fmt.Sprintf("w%d", j), Max: rapid.Int64Range(0, 6).Draw(t, "maxReplicas"), RayResources: r, Pod: planner.PodShape{Requests: r}}
 		w.Replicas = rapid.Int64Range(0, 2).Draw(t, "replicas")
+		w.Min = min(w.Max, rapid.Int64Range(-4, 2).Draw(t, "minReplicas"))
+		w.Min = max(0, w.Min)
 		for k := range min(w.Replicas, int64(rapid.IntRange(0, 2).Draw(t, "pods"))) {
 			s.Pods = append(s.Pods, planner.Pod{
 				Namespace: "ml", Name: fmt.Sprintf("%s-%s-%d", c.Name, w.Name, k), UID: fmt.Sprintf("up-%s-%s-%d", c.Name, w.Name, k),
