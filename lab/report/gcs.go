@@ -89,7 +89,24 @@ func (p *poller) close() {
 	}
 }
 
-func (p *poller) read(ctx context.Context) (*autoscalerpb.ClusterResourceState, error) {
+// AutoscalerRan tells whether Ray's in-tree autoscaler has ended a round: at the
+// end of one it reports its own state to the GCS.
+func AutoscalerRan(ctx context.Context, t GCSTarget) bool {
+	p := &poller{target: t}
+	defer p.close()
+	ctx, cancel := context.WithTimeout(ctx, gcsTimeout)
+	defer cancel()
+	ctx, err := p.dial(ctx)
+	if err != nil {
+		return false
+	}
+	reply, err := autoscalerpb.NewAutoscalerStateServiceClient(p.conn).GetClusterStatus(ctx, &autoscalerpb.GetClusterStatusRequest{})
+	return err == nil && reply.GetAutoscalingState().GetAutoscalerStateVersion() > 0
+}
+
+// dial connects to the GCS that the target names now. The context that it
+// returns carries the token.
+func (p *poller) dial(ctx context.Context) (context.Context, error) {
 	address, ok := p.target.Address()
 	if !ok {
 		return nil, errNoHead
@@ -105,10 +122,18 @@ func (p *poller) read(ctx context.Context) (*autoscalerpb.ClusterResourceState, 
 		}
 		p.conn, p.address = conn, address
 	}
-	ctx, cancel := context.WithTimeout(ctx, gcsTimeout)
-	defer cancel()
 	if p.target.Token != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+p.target.Token)
+	}
+	return ctx, nil
+}
+
+func (p *poller) read(ctx context.Context) (*autoscalerpb.ClusterResourceState, error) {
+	ctx, cancel := context.WithTimeout(ctx, gcsTimeout)
+	defer cancel()
+	ctx, err := p.dial(ctx)
+	if err != nil {
+		return nil, err
 	}
 	reply, err := autoscalerpb.NewAutoscalerStateServiceClient(p.conn).GetClusterResourceState(ctx, &autoscalerpb.GetClusterResourceStateRequest{})
 	if err != nil {

@@ -74,6 +74,17 @@ type gcs struct {
 
 	mu    sync.Mutex
 	calls int
+	round int64 // of the autoscaler, as last reported
+}
+
+func (g *gcs) GetClusterStatus(ctx context.Context, _ *autoscalerpb.GetClusterStatusRequest) (*autoscalerpb.GetClusterStatusReply, error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	if a := md.Get("authorization"); len(a) != 1 || a[0] != "Bearer secret" {
+		return nil, status.Error(codes.Unauthenticated, "InvalidAuthToken")
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return &autoscalerpb.GetClusterStatusReply{AutoscalingState: &autoscalerpb.AutoscalingState{AutoscalerStateVersion: g.round}}, nil
 }
 
 func (g *gcs) GetClusterResourceState(ctx context.Context, q *autoscalerpb.GetClusterResourceStateRequest) (*autoscalerpb.GetClusterResourceStateReply, error) {
@@ -177,4 +188,19 @@ func TestPollGCSWithoutTokenReadsNothing(t *testing.T) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	assert.Zero(t, g.calls)
+}
+
+func TestAutoscalerRan(t *testing.T) {
+	g, address := serve(t)
+	ready := false
+	target := GCSTarget{RayCluster: cluster, Token: "secret", Address: func() (string, bool) { return address, ready }}
+	assert.False(t, AutoscalerRan(t.Context(), target), "no head is ready")
+	ready = true
+	assert.False(t, AutoscalerRan(t.Context(), target), "nothing is reported yet")
+	g.mu.Lock()
+	g.round = 1
+	g.mu.Unlock()
+	assert.True(t, AutoscalerRan(t.Context(), target))
+	target.Token = ""
+	assert.False(t, AutoscalerRan(t.Context(), target), "what cannot be read has not run")
 }

@@ -71,11 +71,14 @@ func (r *Run) runRayCluster(ctx context.Context, c *RayCluster) {
 		r.fail("creating RayCluster %s: %v", c.key(), err)
 		return
 	}
-	target := report.GCSTarget{
+	r.wg.Go(func() { r.o.PollGCS(r.background, r.gcs(c), r.o.Recorder) })
+}
+
+func (r *Run) gcs(c *RayCluster) report.GCSTarget {
+	return report.GCSTarget{
 		RayCluster: c.key(), Token: r.tokens[c.key()],
 		Address: func() (string, bool) { return r.o.Lab.RayAddress(c.Namespace, c.Name) },
 	}
-	r.wg.Go(func() { r.o.PollGCS(r.background, target, r.o.Recorder) })
 }
 
 // runObject creates a raw object at its time.

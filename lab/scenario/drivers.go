@@ -59,7 +59,8 @@ func (d *driver) printed(text string) bool {
 	return err == nil && strings.Contains(string(b), text)
 }
 
-// runDriver waits for a driver's time and for the head, and runs it to its end.
+// runDriver waits for a driver's time, for the head and for the one round of an
+// inert autoscaler, and runs it to its end.
 func (r *Run) runDriver(ctx context.Context, d *driver) {
 	if !wait(ctx, d.At.Duration) {
 		return
@@ -75,6 +76,11 @@ func (r *Run) runDriver(ctx context.Context, d *driver) {
 		address, ok = r.o.Lab.RayAddress(cluster.Namespace, cluster.Name)
 		return ok
 	}) {
+		return
+	}
+	// An inert autoscaler runs one round when it starts. A driver that came
+	// before it would have two planners answer its first demand.
+	if cluster.InTree == inTreeInert && !waitUntil(ctx, func() bool { return r.o.AutoscalerRan(ctx, r.gcs(cluster)) }) {
 		return
 	}
 	if err := r.runProgram(ctx, d, address); err != nil {

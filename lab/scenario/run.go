@@ -28,6 +28,9 @@ type Options struct {
 	// PollGCS reads the GCS of a RayCluster until the context ends (default
 	// [report.PollGCS]).
 	PollGCS func(context.Context, report.GCSTarget, *report.Recorder)
+	// AutoscalerRan tells whether the in-tree autoscaler of a RayCluster has
+	// ended a round (default [report.AutoscalerRan]).
+	AutoscalerRan func(context.Context, report.GCSTarget) bool
 }
 
 // Run is a scenario that runs on a lab.
@@ -53,6 +56,9 @@ type Run struct {
 func New(ctx context.Context, o Options) (*Run, error) {
 	if o.PollGCS == nil {
 		o.PollGCS = report.PollGCS
+	}
+	if o.AutoscalerRan == nil {
+		o.AutoscalerRan = report.AutoscalerRan
 	}
 	r := &Run{o: o, tokens: map[string]string{}, drivers: map[string]*driver{}, failed: make(chan struct{})}
 	r.background, r.cancel = context.WithCancel(ctx)

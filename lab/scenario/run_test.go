@@ -51,6 +51,23 @@ drivers:
 	assert.Len(t, list.Items, 1)
 }
 
+func TestDriverWaitsForTheRoundOfAnInertAutoscaler(t *testing.T) {
+	s := mustParse(t, strings.Replace(minimal, "{name: main,", "{name: main, inTree: inert,", 1)+`
+drivers: [{name: d, rayCluster: main, code: 'true'}]
+`)
+	r := newTestRun(t, s, newFakeLab(), "")
+	var asked int
+	r.o.AutoscalerRan = func(_ context.Context, target report.GCSTarget) bool {
+		assert.Equal(t, "default/main", target.RayCluster)
+		assert.False(t, r.drivers["d"].hasStarted())
+		asked++
+		return asked == 3
+	}
+	rep := do(t, r)
+	assert.True(t, rep.Passed, "%v", rep.Failures)
+	assert.Equal(t, 3, asked)
+}
+
 func TestDriversThatDoNotDoWhatTheyShould(t *testing.T) {
 	tests := map[string]struct{ driver, want string }{
 		"wrong exit code": {`{name: d, rayCluster: main, code: 'echo oh; exit 4'}`, "driver d: exit code 4, want 0; it printed:\noh"},
