@@ -47,7 +47,8 @@ func (c *checking) step(st Step) {
 		c.fresh(st)
 	case StepRemove:
 		c.remove(st, g)
-	case StepGrowWorkers, StepUncordon, StepUnmark:
+	case StepGrowWorkers, StepUncordon, StepUnmark, StepSoftTaint, StepSoftUntaint, StepDrain, StepShrinkWorkers, StepClearWorkers,
+		StepReplaceWorker, StepEvict, StepHook, StepReleaseHook, StepRemember:
 	}
 }
 

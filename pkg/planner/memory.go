@@ -1,6 +1,9 @@
 package planner
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // Memory is what a plan needs to know of earlier ones. It goes in with the
 // snapshot and comes out with the plan. The zero Memory is the most cautious
@@ -9,8 +12,25 @@ import "time"
 type Memory struct {
 	// VacantSince tells since when a node has been vacant and unwanted, by UID.
 	VacantSince map[string]time.Time `json:"vacantSince,omitempty"`
-	// Backoff tells until when a NodeGroup is not grown, by UID.
+	// Backoff tells until when a NodeGroup is not grown, by UID: the longest of
+	// the rests that concern it.
 	Backoff map[string]Backoff `json:"backoff,omitempty"`
+	// Refused tells when the GCS last refused to drain a Ray node, by the UID of
+	// the Node.
+	Refused map[string]time.Time `json:"refused,omitempty"`
+}
+
+// DrainRefused notes that a Ray node on the Node was not idle after all. The
+// next plan cancels the Node's removal, and its idle time starts anew. The
+// receiver stays as it is.
+func (m Memory) DrainRefused(nodeUID string, at time.Time) Memory {
+	refused := maps.Clone(m.Refused)
+	if refused == nil {
+		refused = map[string]time.Time{}
+	}
+	refused[nodeUID] = at
+	m.Refused = refused
+	return m
 }
 
 // Backoff is the state of one NodeGroup after failed growth, for one kind of

@@ -54,9 +54,12 @@ const (
 	// Pods[0], for the reason Drain. A refusal for IDLE_TERMINATION cancels
 	// the removal of its node. Acceptance cannot be taken back.
 	StepDrain StepKind = "Drain"
-	// StepShrinkWorkers names Pods of WorkerGroup in workersToDelete and lowers
-	// its replicas from From to To, in one write. The pods' Ray nodes are DEAD,
-	// or the pods have never been bound to a Node.
+	// StepShrinkWorkers names Pods of WorkerGroup in workersToDelete, beside the
+	// names that are there, and lowers its replicas from From to To, in one
+	// write. The pods' Ray nodes are DEAD, or the pods have never been bound to
+	// a Node. From is what the object says; To is that, within the group's
+	// limits, less one for every replica that goes. Pods may be named already:
+	// then somebody has overwritten the replicas, and they are lowered again.
 	StepShrinkWorkers StepKind = "ShrinkWorkers"
 	// StepClearWorkers takes the names Pods, which are gone, out of
 	// workersToDelete of WorkerGroup.
@@ -68,7 +71,10 @@ const (
 	// not block, from Node, which is cordoned. Disruption budgets hold.
 	StepEvict StepKind = "Evict"
 	// StepHook puts our pre-drain hook on Machines; StepReleaseHook takes it
-	// off a Machine that is being deleted, so that Cluster API goes on.
+	// off a Machine that is being deleted, so that Cluster API goes on. Its
+	// reason tells which of the conditions holds: Vacant (Node is cordoned and
+	// carries no Ray pod but those in Pods, whose clusters are in mode off),
+	// Unreachable, BreakGlass or NoNode.
 	StepHook        StepKind = "Hook"
 	StepReleaseHook StepKind = "ReleaseHook"
 	// StepRemember writes Backoffs on the MachineDeployment of Group, so that a

@@ -46,6 +46,43 @@ const (
 	ReasonNeverJoined     Reason = "NeverJoined"
 	ReasonSurplus         Reason = "Surplus"
 	ReasonShrinking       Reason = "ShrinkInFlight"
+
+	ReasonIdle         Reason = "Idle"
+	ReasonIdleHold     Reason = "IdleHold"
+	ReasonBusy         Reason = "Busy"
+	ReasonRayUnknown   Reason = "RayNodeUnknown"
+	ReasonHead         Reason = "RayHead"
+	ReasonFollow       Reason = "RayDecides"
+	ReasonDraining     Reason = "Draining"
+	ReasonDrained      Reason = "Drained"
+	ReasonDrainRefused Reason = "DrainRefused"
+	ReasonWorkersAtMin Reason = "WorkersAtMin"
+	ReasonReplica      Reason = "ReplicaIncomplete"
+	ReasonLeaving      Reason = "PodsLeaving"
+	ReasonGone         Reason = "PodsGone"
+	ReasonCancelled    Reason = "DemandGone"
+	ReasonBlockingPod  Reason = "BlockingPod"
+	ReasonMovable      Reason = "PodsMovable"
+	ReasonNoRoom       Reason = "NoRoomElsewhere"
+	ReasonKept         Reason = "KeptByMark"
+	ReasonHourLimit    Reason = "HourLimit"
+
+	ReasonForeignDelete Reason = "DeletedByOthers"
+	ReasonHooked        Reason = "HookMissing"
+	ReasonNoNode        Reason = "NoNode"
+	ReasonUnreachable   Reason = "Unreachable"
+	ReasonBreakGlass    Reason = "BreakGlass"
+
+	ReasonHerd       Reason = "Emptiest"
+	ReasonDemandHold Reason = "DemandHold"
+
+	ReasonUnhealthy   Reason = "TooManyUnready"
+	ReasonClockJump   Reason = "ClockJump"
+	ReasonContested   Reason = "Contested"
+	ReasonMismatch    Reason = "TemplateMismatch"
+	ReasonIneffective Reason = "Ineffective"
+	ReasonTenantLimit Reason = "TenantLimit"
+	ReasonRemember    Reason = "BackoffNoted"
 )
 
 // ReasonDoc documents one reason.
@@ -95,5 +132,42 @@ func Reasons() []ReasonDoc {
 		{ReasonNeverJoined, "The Machine had no usable Node by its deadline, or its provider reports a terminal failure; it is given up.", "Look at the Machine's conditions."},
 		{ReasonSurplus, "Ray pods wait, but no demand, minimum or request_resources of their cluster wants them (any more), so no node is bought for them.", "Nothing; delete the pods or lower the replicas if they should not wait. Raise minReplicas if they should run without demand."},
 		{ReasonShrinking, "An earlier shrink of the group has not finished.", "Wait; if it lasts, look at the Machines that are being deleted."},
+
+		{ReasonIdle, "Every Ray node on the node has been idle for longer than its worker group's timeout, in two reads, and nothing will use it.", "Nothing."},
+		{ReasonIdleHold, "The node's Ray nodes are idle, but not yet for their timeout, or not yet seen so in two reads.", "Nothing, or change idleTimeoutSeconds of the worker group."},
+		{ReasonBusy, "A Ray node on the node works.", "Nothing; the message names it."},
+		{ReasonRayUnknown, "The GCS does not know a Ray pod of the node: it is joining, or the head has just restarted. It counts as busy.", "Wait; if it lasts, look at the pod's log."},
+		{ReasonHead, "The node carries the head of a RayCluster.", "Nothing: such a node is never removed."},
+		{ReasonFollow, "The node carries Ray pods of a cluster in follow mode, which Ray itself ends when they are idle.", "Nothing."},
+		{ReasonDraining, "The node is cordoned and its Ray nodes are asked to drain.", "Nothing."},
+		{ReasonDrained, "A Ray node has ended after its drain while its pod runs on. The pod is taken back, or replaced where its replica is still wanted.", "Nothing."},
+		{ReasonDrainRefused, "Ray refused the drain because the node works again. The removal is cancelled and the idle time starts anew.", "Nothing."},
+		{ReasonWorkersAtMin, "The worker group is at minReplicas, or request_resources needs the Ray node.", "Lower minReplicas or request_resources if it may shrink further."},
+		{ReasonReplica, "A replica of a multi-host worker group can only go as a whole, and not all of it can go, or its pods do not tell which replica they belong to.", "Nothing; with an old operator, use one worker group for each replica."},
+		{ReasonLeaving, "The node's Ray pods have been asked to go.", "Wait; if it lasts, look at the pods' finalizers."},
+		{ReasonGone, "Pods named in workersToDelete are gone, so their names are taken out.", "Nothing."},
+		{ReasonCancelled, "What was asked for has not come yet, and nothing wants it any more, so it is taken back.", "Nothing."},
+		{ReasonBlockingPod, "A pod that must not be disturbed is on the node; the message names it and says why.", "Remove the mark or the pod if the node may go."},
+		{ReasonMovable, "The node carries only pods that may be moved, and all of them fit on other nodes.", "Nothing."},
+		{ReasonNoRoom, "The node's other pods have no room on other nodes, or use more than half of it.", "Nothing."},
+		{ReasonKept, "A mark on the node forbids its removal.", "Take the mark away if the node may go."},
+		{ReasonHourLimit, "The limit on growth or removal in one hour is reached.", "Wait, or raise the limit."},
+
+		{ReasonForeignDelete, "Somebody else deletes the Machine (an upgrade, a health check, a person). Its Ray nodes are drained with a deadline; our hook holds the Machine while they work.", "Wait; to let go at once, set the release annotation on the Machine: what runs there is lost."},
+		{ReasonHooked, "A managed Machine lacks the hook that holds it while Ray works on it.", "Nothing."},
+		{ReasonNoNode, "The Machine that is being deleted has no Node, so nothing is held.", "Nothing."},
+		{ReasonUnreachable, "The Node of the Machine that is being deleted has been unreachable for too long, so the hook is released.", "Nothing."},
+		{ReasonBreakGlass, "A person asked to let go of the Machine whatever is on it.", "Nothing."},
+
+		{ReasonHerd, "The node is among the emptiest, and its pods would fit on others, so new pods are asked to prefer those.", "Nothing."},
+		{ReasonDemandHold, "The node is vacant but kept: at the rate of late, it will be wanted before a new one could boot.", "Nothing, or change removal.demandHold."},
+
+		{ReasonUnhealthy, "Too many nodes are not ready, so nothing is removed: the trouble may lie elsewhere.", "Mend the nodes."},
+		{ReasonClockJump, "The clock jumped, so no timer counts in this round.", "Look at the time service of the coordinator's node if it comes again."},
+		{ReasonContested, "Another writer changes the group's replicas, so it is not touched.", "Take the other writer away, or leave the group to it by removing its size annotations."},
+		{ReasonMismatch, "A node of the group is smaller than its template says. The group is planned with what the node has.", "Correct the capacity annotations or the VM class."},
+		{ReasonIneffective, "Growth was tried for this demand several times and its pods still wait, so no more is bought for it.", "Look at the scheduler's events of the pods: something keeps them off the new nodes."},
+		{ReasonTenantLimit, "The limit on what the RayClusters of one namespace may have bought is reached.", "Raise the namespace's limit."},
+		{ReasonRemember, "The group's rest after a failure is noted on the object, so that a restart does not forget it.", "Nothing."},
 	}
 }

@@ -22,6 +22,9 @@ func (s *PodShape) key() string {
 	}
 	slices.Sort(ts)
 	b.WriteString(strings.Join(slices.Compact(ts), ""))
+	for _, t := range s.NodeAffinity {
+		fmt.Fprintf(&b, "@%q", t)
+	}
 	return b.String()
 }
 
@@ -51,14 +54,42 @@ func (o Toleration) matches(t Taint) bool {
 	return o.Key == t.Key && o.Value == t.Value
 }
 
-// selects tells whether labels satisfy the shape's node selector.
+// selects tells whether labels satisfy the shape's node selector and affinity.
 func (s *PodShape) selects(labels map[string]string) bool {
 	for k, v := range s.NodeSelector {
 		if l, ok := labels[k]; !ok || l != v {
 			return false
 		}
 	}
-	return true
+	return len(s.NodeAffinity) == 0 || slices.ContainsFunc(s.NodeAffinity, func(t NodeTerm) bool { return t.matches(labels) })
+}
+
+func (t NodeTerm) matches(labels map[string]string) bool {
+	return len(t) > 0 && !slices.ContainsFunc(t, func(r NodeRequirement) bool { return !r.matches(labels) })
+}
+
+// matches follows Kubernetes, also in that Gt and Lt compare whole numbers and
+// match nothing else.
+func (r NodeRequirement) matches(labels map[string]string) bool {
+	v, has := labels[r.Key]
+	switch r.Operator {
+	case "In":
+		return has && slices.Contains(r.Values, v)
+	case "NotIn":
+		return !has || !slices.Contains(r.Values, v)
+	case "Exists":
+		return has
+	case "DoesNotExist":
+		return !has
+	case "Gt", "Lt":
+		have, err := strconv.ParseInt(v, 10, 64)
+		if err != nil || len(r.Values) != 1 {
+			return false
+		}
+		want, err := strconv.ParseInt(r.Values[0], 10, 64)
+		return err == nil && (r.Operator == "Gt" && have > want || r.Operator == "Lt" && have < want)
+	}
+	return false
 }
 
 // matches tells whether Ray labels satisfy every requirement of the selector.

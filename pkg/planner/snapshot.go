@@ -129,10 +129,27 @@ type PodShape struct {
 	Requests     Resources         `json:"requests"`
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 	Tolerations  []Toleration      `json:"tolerations,omitempty"`
+	// NodeAffinity is what the pod requires of a node's labels: one of the
+	// terms must match. None: any node.
+	NodeAffinity []NodeTerm `json:"nodeAffinity,omitempty"`
 	// Unmodelled names fields that would narrow placement and that the planner
 	// does not model, such as "podAntiAffinity". Such a pod is planned as if
 	// they were absent, and the decision says so.
 	Unmodelled []string `json:"unmodelled,omitempty"`
+}
+
+// NodeTerm is a conjunction of requirements on a node's labels. An empty term
+// matches nothing, as in Kubernetes.
+type NodeTerm []NodeRequirement
+
+// NodeRequirement is one requirement of a node affinity.
+type NodeRequirement struct {
+	Key string `json:"key"`
+	// Operator is In, NotIn, Exists, DoesNotExist, Gt or Lt. NotIn and
+	// DoesNotExist match a node that lacks the label; any other word matches
+	// nothing.
+	Operator string   `json:"operator"`
+	Values   []string `json:"values,omitempty"`
 }
 
 // Toleration is a Kubernetes toleration; an empty Effect matches all, an empty
@@ -168,6 +185,9 @@ type Pod struct {
 	RayCluster string `json:"rayCluster,omitempty"`
 	RayGroup   string `json:"rayGroup,omitempty"`
 	RayHead    bool   `json:"rayHead,omitempty"`
+	// RayReplica names the replica of a multi-host group that the pod belongs
+	// to (the label ray.io/worker-group-replica-name), or is empty.
+	RayReplica string `json:"rayReplica,omitempty"`
 	// Blocks, if not empty, tells why this pod must not be disturbed.
 	Blocks string   `json:"blocks,omitempty"`
 	Shape  PodShape `json:"shape"`

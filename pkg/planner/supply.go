@@ -10,6 +10,10 @@ import (
 // about to be removed.
 const CordonTaint = "tandem-autoscaler.io/cordon"
 
+// SoftTaintKey is the key of the taint (PreferNoSchedule) that herds new pods
+// away from a node that should become vacant.
+const SoftTaintKey = "tandem-autoscaler.io/candidate"
+
 // credit is phase 2: it lists the room that exists or is on its way. Coming
 // capacity is computed from Machines and replicas, never remembered, so a
 // restart cannot buy it twice.
