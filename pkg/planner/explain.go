@@ -93,13 +93,13 @@ func (p *planning) whyGrow(g *groupState) (Reason, string, []Alternative) {
 	}
 	counts := map[string]int64{}
 	var names []string
-	var largest *PodShape
+	var largest *shape
 	for _, b := range g.fresh {
 		for _, pl := range b.placed {
 			if counts[pl.demand] == 0 {
 				names = append(names, pl.demand)
 			}
-			counts[pl.demand] += pl.count
+			counts[pl.demand] += pl.count * b.count
 			if largest == nil || shareOf(g.price, pl.shape.Requests, g.Capacity) > shareOf(g.price, largest.Requests, g.Capacity) {
 				largest = pl.shape
 			}
@@ -118,7 +118,8 @@ func (p *planning) whyGrow(g *groupState) (Reason, string, []Alternative) {
 		if o == g || !o.Managed {
 			continue
 		}
-		why, detail := p.refuses(o, largest)
+		why := p.refuses(o, largest)
+		detail := p.detail(o, why)
 		if why == "" {
 			why, detail = ReasonDearer, money(o.price)+" each"
 			if o.buy > 0 {

@@ -177,7 +177,7 @@ func (c *clusterState) refusal(r Request) refusal {
 	ref := refusal{why: ReasonNoWorkerGroup, message: "no worker group is large enough"}
 	for i := range c.WorkerGroups {
 		w := &c.WorkerGroups[i]
-		if newRayBin("", w.RayResources, nil).times(r.Resources, 1) == 0 {
+		if !fitsOn(w.RayResources, r.Resources) {
 			continue
 		}
 		if len(r.Selectors) > 0 && !slices.ContainsFunc(r.Selectors, func(s Selector) bool { return s.matches(w.Labels) }) {

@@ -71,14 +71,18 @@ func (l *leading) option(g Gang, o GangOption) bool {
 			cmp.Compare(b.Resources[ResourceCPU], a.Resources[ResourceCPU]), cmp.Compare(a.Resources.Key(), b.Resources.Key()),
 			cmp.Compare(fmt.Sprintf("%v", a.Selector), fmt.Sprintf("%v", b.Selector)))
 	})
+	asks := make([]ask, 0, len(bundles))
+	for _, b := range bundles {
+		asks = append(asks, l.ask(b.Resources, b.Selector))
+	}
 	switch g.Strategy {
 	case StrictPack:
-		return l.together(bundles)
+		return l.together(asks)
 	case StrictSpread:
-		return l.apart(g.ID, bundles)
+		return l.apart(g.ID, asks)
 	case Pack:
 		mark := l.p.mark()
-		if l.together(bundles) {
+		if l.together(asks) {
 			return true
 		}
 		l.p.rollback(mark)
@@ -93,61 +97,62 @@ func (l *leading) option(g Gang, o GangOption) bool {
 }
 
 // together puts all bundles on one Ray node.
-func (l *leading) together(bundles []Bundle) bool {
+func (l *leading) together(bundles []ask) bool {
+	if len(bundles) == 0 {
+		return false
+	}
 	for _, b := range l.bins {
-		if l.allOn(b, bundles) {
+		if b.times(&bundles[0], 1) > 0 && l.allOn(b, bundles) {
 			return true
 		}
 	}
-	holds := func(empty *rayBin) bool {
-		trial := &leading{p: l.p, c: l.c}
+	suits := func(empty *rayBin) bool {
+		trial := *l
+		trial.bins = nil
 		mark := l.p.mark()
 		ok := trial.allOn(empty, bundles)
 		l.p.rollback(mark)
 		return ok
 	}
-	if len(bundles) == 0 || l.open(bundles[0].Resources, bundles[0].Selector, 1, holds) == nil {
-		return false
-	}
-	return l.allOn(l.bins[len(l.bins)-1], bundles)
+	b := l.open(&bundles[0], 1, suits)
+	return b != nil && l.allOn(b, bundles)
 }
 
-func (l *leading) allOn(b *rayBin, bundles []Bundle) bool {
+// allOn puts all bundles on one node of the bin.
+func (l *leading) allOn(b *rayBin, bundles []ask) bool {
 	mark := l.p.mark()
-	for _, bundle := range bundles {
-		if !bundle.Selector.matches(b.labels) || l.take(b, bundle.Resources, 1) == 0 {
+	one := l.split(b, 1)
+	for i := range bundles {
+		if !bundles[i].selector.matches(one.labels.labels) || one.times(&bundles[i], 1) == 0 {
 			l.p.rollback(mark)
 			return false
 		}
+		l.take(one, &bundles[i], 1, 1)
 	}
 	return true
 }
 
 // apart puts every bundle on a Ray node of its own, none of which holds a
 // bundle of the same gang already.
-func (l *leading) apart(id string, bundles []Bundle) bool {
+func (l *leading) apart(id string, bundles []ask) bool {
 	used := map[*rayBin]bool{}
-	for _, b := range l.bins {
-		used[b] = slices.Contains(b.gangs, id)
-	}
-	for _, bundle := range bundles {
-		on := l.free(used, bundle)
-		if on == nil && l.open(bundle.Resources, bundle.Selector, 1, nil) != nil {
-			on = l.free(used, bundle)
+	for i := range bundles {
+		on := l.unused(id, used, &bundles[i])
+		if on == nil && l.open(&bundles[i], 1, nil) != nil {
+			on = l.unused(id, used, &bundles[i])
 		}
 		if on == nil {
 			return false
 		}
-		l.take(on, bundle.Resources, 1)
-		used[on] = true
+		used[l.take(on, &bundles[i], 1, 1)] = true
 	}
 	return true
 }
 
-// free finds the first node that may still take the bundle.
-func (l *leading) free(used map[*rayBin]bool, bundle Bundle) *rayBin {
+// unused finds the first nodes that may still take the bundle.
+func (l *leading) unused(id string, used map[*rayBin]bool, bundle *ask) *rayBin {
 	for _, b := range l.bins {
-		if !used[b] && bundle.Selector.matches(b.labels) && b.times(bundle.Resources, 1) > 0 {
+		if b.times(bundle, 1) > 0 && !used[b] && !slices.Contains(b.gangs, id) && bundle.selector.matches(b.labels.labels) {
 			return b
 		}
 	}

@@ -94,13 +94,21 @@ func (p *planning) nodePlans() []NodePlan {
 			if len(b.placed) == 0 && b.kind != binNew {
 				continue
 			}
-			n := NodePlan{Node: b.name, New: b.kind == binNew, Count: 1, Pods: b.placements()}
+			n := NodePlan{New: b.kind == binNew, Pods: b.placements()}
 			if b.group != nil {
 				n.Group = b.group.Key()
 			}
+			for _, node := range b.nodes {
+				n.Node, n.Count = node.Name, 1
+				out = append(out, n)
+			}
+			if len(b.nodes) > 0 {
+				continue
+			}
 			k := fmt.Sprint(n)
-			if i, ok := index[k]; ok && n.Node == "" {
-				out[i].Count++
+			n.Count = b.count
+			if i, ok := index[k]; ok {
+				out[i].Count += b.count
 				continue
 			}
 			index[k] = len(out)

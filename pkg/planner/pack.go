@@ -55,8 +55,8 @@ type purchase struct {
 func (p *planning) purchase() purchase {
 	c := purchase{nodes: make([]int64, len(p.groups))}
 	for _, b := range p.fresh {
-		c.nodes[b.group.index]++
-		c.cost = addSat(c.cost, b.group.price)
+		c.nodes[b.group.index] += b.count
+		c.cost = addSat(c.cost, mulSat(b.group.price, b.count))
 	}
 	return c
 }
@@ -65,14 +65,15 @@ func (p *planning) purchase() purchase {
 // no room get new nodes; it returns how many these were.
 func (p *planning) buy(c purchase, pods []wantedPods) (more int64) {
 	for i, n := range c.nodes {
-		for range n {
-			p.open(p.groups[i])
+		if n > 0 {
+			p.open(p.groups[i], n)
 		}
 	}
 	for _, w := range pods {
-		if left := p.fill(w.shape, w.demand, w.count); left > 0 {
+		s := p.shape(w.shape)
+		if left := p.fill(s, w.demand, w.count); left > 0 {
 			more += left
-			p.place(w.shape, w.demand, left)
+			p.place(s, w.demand, left)
 		}
 	}
 	return more
@@ -80,18 +81,18 @@ func (p *planning) buy(c purchase, pods []wantedPods) (more int64) {
 
 // placedPods lists everything that the plan has placed, hardest first.
 func (p *planning) placedPods() []wantedPods {
-	index := map[string]int{}
+	index := map[kind]int{}
 	var out []wantedPods
 	for _, bins := range [][]*bin{p.bins, p.fresh} {
 		for _, b := range bins {
 			for _, pl := range b.placed {
-				k := pl.demand + "|" + pl.shape.key()
+				k := kind{pl.demand, pl.shape}
 				if i, ok := index[k]; ok {
-					out[i].count += pl.count
+					out[i].count += pl.count * b.count
 					continue
 				}
 				index[k] = len(out)
-				out = append(out, wantedPods{demand: pl.demand, shape: pl.shape, count: pl.count})
+				out = append(out, wantedPods{demand: pl.demand, shape: pl.shape.PodShape, count: pl.count * b.count})
 			}
 		}
 	}
@@ -99,9 +100,15 @@ func (p *planning) placedPods() []wantedPods {
 	return out
 }
 
+// kind is what makes pods the same for a plan.
+type kind struct {
+	demand string
+	shape  *shape
+}
+
 // item is a shape with the number of pods that wait for a new node.
 type item struct {
-	shape  *PodShape
+	shape  *shape
 	demand string
 	left   int64
 	// unit is the least that one pod of the shape can cost, by its dominant
@@ -111,24 +118,24 @@ type item struct {
 
 // items sums up what the fresh nodes hold, largest first.
 func (p *planning) items() []*item {
-	byShape := map[string]*item{}
+	byShape := map[kind]*item{}
 	var out []*item
 	for _, b := range p.fresh {
 		for _, pl := range b.placed {
-			k := pl.demand + "|" + pl.shape.key()
+			k := kind{pl.demand, pl.shape}
 			it := byShape[k]
 			if it == nil {
 				it = &item{shape: pl.shape, demand: pl.demand}
 				byShape[k] = it
 				out = append(out, it)
 			}
-			it.left += pl.count
+			it.left += pl.count * b.count
 		}
 	}
 	for _, it := range out {
 		it.unit = unbounded
 		for _, g := range p.groups {
-			if g.Managed && len(g.Capacity) > 0 && it.shape.Requests.times(g.Capacity, 1) > 0 && it.shape.selects(g.Labels) && it.shape.tolerates(g.Taints) {
+			if g.Managed && len(g.Capacity) > 0 && g.holds(it.shape) {
 				it.unit = min(it.unit, shareOf(g.price, it.shape.Requests, g.Capacity))
 			}
 		}
@@ -166,11 +173,17 @@ func (p *planning) patterns(items []*item) bool {
 		if g == nil {
 			return false
 		}
-		b := p.open(g)
+		m := p.growRoom(g) // as many nodes of this filling as the pods make
 		for i, k := range fill {
 			if k > 0 {
-				p.put(b, items[i].shape, items[i].demand, k)
-				items[i].left -= k
+				m = min(m, items[i].left/k)
+			}
+		}
+		b := p.open(g, m)
+		for i, k := range fill {
+			if k > 0 {
+				p.put(b, items[i].shape, items[i].demand, k, m)
+				items[i].left -= k * m
 			}
 		}
 	}
@@ -183,7 +196,7 @@ func (p *planning) bestPattern(items []*item) (*groupState, []int64) {
 	var bestFill []int64
 	var bestValue int64
 	for _, g := range p.groups {
-		free := g.Capacity.Clone()
+		free := slices.Clone(g.dense)
 		fill := make([]int64, len(items))
 		var value int64
 		gpu := false
@@ -191,21 +204,19 @@ func (p *planning) bestPattern(items []*item) (*groupState, []int64) {
 			if it.left == 0 {
 				continue
 			}
-			if why, _ := p.refuses(g, it.shape); why != "" {
+			if p.refuses(g, it.shape) != "" {
 				continue
 			}
 			// A node with GPUs takes pods without only beside GPU demand, or
 			// where nothing else can hold them.
-			if gpuWaste(it.shape, g.Capacity) == 1 && !gpu && p.heldElsewhere(it.shape) {
+			if p.gpuWaste(it.shape, g.dense) == 1 && !gpu && p.heldElsewhere(it.shape) {
 				continue
 			}
-			k := it.shape.Requests.times(free, it.left)
-			for name, v := range it.shape.Requests.scaled(k) {
-				free[name] -= v
-			}
+			k := it.shape.need.times(free, it.left)
+			free = free.minus(it.shape.need, k)
 			fill[i] = k
 			value = addSat(value, mulSat(it.unit, k))
-			gpu = gpu || k > 0 && it.shape.Requests[ResourceGPU] > 0
+			gpu = gpu || k > 0 && it.shape.gpu
 		}
 		if value == 0 {
 			continue
@@ -227,12 +238,12 @@ func better(value, price, bestValue, bestPrice int64) bool {
 	return price < bestPrice
 }
 
-func (p *planning) heldElsewhere(s *PodShape) bool {
+func (p *planning) heldElsewhere(s *shape) bool {
 	for _, g := range p.groups {
 		if g.Capacity[ResourceGPU] > 0 {
 			continue
 		}
-		if why, _ := p.refuses(g, s); why == "" {
+		if p.refuses(g, s) == "" {
 			return true
 		}
 	}
@@ -246,14 +257,14 @@ func (p *planning) heldElsewhere(s *PodShape) bool {
 func (p *planning) bound() (cost, bound int64) {
 	perResource := map[string]float64{}
 	for _, b := range p.fresh {
-		cost = addSat(cost, b.group.price)
+		cost = addSat(cost, mulSat(b.group.price, b.count))
 	}
 	for _, it := range p.items() {
 		for r, v := range it.shape.Requests {
 			cheapest := -1.0
 			for _, g := range p.groups {
 				c := g.Capacity[r]
-				if !g.Managed || c <= 0 || v == 0 || it.shape.Requests.times(g.Capacity, 1) == 0 || !it.shape.selects(g.Labels) || !it.shape.tolerates(g.Taints) {
+				if !g.Managed || c <= 0 || v == 0 || !g.holds(it.shape) {
 					continue
 				}
 				if unit := float64(g.price) / float64(c); cheapest < 0 || unit < cheapest {

@@ -122,7 +122,7 @@ func podsOf(cluster, group string) string { return "pods of " + cluster + " " + 
 // placeAll places every pod and returns those that have no room.
 func (p *planning) placeAll(pods []wantedPods) (unplaced []wantedPods) {
 	for _, w := range pods {
-		if left := p.place(w.shape, w.demand, w.count); left > 0 {
+		if left := p.place(p.shape(w.shape), w.demand, w.count); left > 0 {
 			w.count = left
 			unplaced = append(unplaced, w)
 		}
@@ -148,7 +148,8 @@ func (p *planning) whyNot(s *PodShape) (why Reason, message string, rejected []A
 	why = ReasonDoesNotFit
 	near := -1
 	for _, g := range p.groups {
-		r, detail := p.refuses(g, s)
+		r := p.refuses(g, p.shape(s))
+		detail := p.detail(g, r)
 		if r == "" || r == ReasonNotManaged {
 			continue
 		}

@@ -6,71 +6,134 @@ import (
 	"slices"
 )
 
-// fits tells whether a pod of the shape may go to the bin at all, and how many.
-func (b *bin) fits(s *PodShape, limit int64) int64 {
-	if !s.selects(b.labels) || !s.tolerates(b.taints) {
-		return 0
-	}
-	return s.Requests.times(b.free, limit)
+// bin is room for pods on a number of equal nodes: nodes that exist, that are
+// coming, or new ones. A put that takes some of them splits it, so that work
+// grows with what differs and not with how many there are.
+type bin struct {
+	kind    binKind
+	group   *groupState
+	profile *profile
+	free    vector
+	count   int64
+	nodes   []*nodeState // those that exist, in order of their names
+	placed  []placed     // on each of them; shared between bins, never changed in place
 }
 
-func (p *planning) put(b *bin, s *PodShape, demand string, n int64) {
-	take := s.Requests.scaled(n)
-	for r, v := range take {
-		b.free[r] -= v
+type binKind int
+
+// The kinds of bins, in the order in which they are filled.
+const (
+	binNode binKind = iota
+	binCordoned
+	binComing
+	binNew
+)
+
+type placed struct {
+	demand string
+	shape  *shape
+	count  int64
+}
+
+// newBin is n empty nodes of the group.
+func newBin(kind binKind, g *groupState, n int64) *bin {
+	return &bin{kind: kind, group: g, profile: g.profile, free: g.dense, count: n}
+}
+
+// fits tells how many pods of the shape go on each node of the bin, at most
+// limit.
+func (b *bin) fits(s *shape, limit int64) int64 {
+	n := s.need.times(b.free, limit)
+	if n <= 0 || !b.profile.lets(s) {
+		return 0
 	}
-	b.placed = append(b.placed, placed{demand, s, n})
+	return n
+}
+
+// put puts k pods on each of m nodes of the bin and returns the bin of these.
+func (p *planning) put(b *bin, s *shape, demand string, k, m int64) *bin {
+	free := b.free.minus(s.need, k)
+	on := append(b.placed[:len(b.placed):len(b.placed)], placed{demand, s, k})
+	if m == b.count {
+		old := *b
+		b.free, b.placed = free, on
+		p.undo = append(p.undo, func() { b.free, b.placed = old.free, old.placed })
+		return b
+	}
+	nb := &bin{kind: b.kind, group: b.group, profile: b.profile, free: free, count: m, placed: on}
+	all := b.nodes
+	if all != nil {
+		nb.nodes, b.nodes = all[:m:m], all[m:]
+	}
+	b.count -= m
+	list := &p.bins
+	if b.kind == binNew {
+		list = &p.fresh
+	}
+	*list = append(*list, nb)
 	p.undo = append(p.undo, func() {
-		for r, v := range take {
-			b.free[r] += v
-		}
-		b.placed = b.placed[:len(b.placed)-1]
+		*list = (*list)[:len(*list)-1]
+		b.count += m
+		b.nodes = all
 	})
+	return nb
 }
 
 // place puts n pods of a shape where there is room: on nodes that exist, then
 // on Machines that are coming or bought already, then on new nodes, cheapest
 // first. It returns how many found no room.
-func (p *planning) place(s *PodShape, demand string, n int64) int64 {
+func (p *planning) place(s *shape, demand string, n int64) int64 {
 	n = p.fill(s, demand, n)
 	for n > 0 {
 		g := p.cheapest(s, n)
 		if g == nil {
 			break
 		}
-		b := p.open(g)
-		k := b.fits(s, n)
-		p.put(b, s, demand, k)
-		n -= k
+		k := s.need.times(g.dense, n)
+		m := min(n/k, p.growRoom(g))
+		b := p.open(g, m)
+		p.put(b, s, demand, k, m)
+		n -= k * m
 	}
 	return n
+}
+
+// option is a bin that takes k pods on each node; fill takes them in order of
+// rank.
+type option struct {
+	b    *bin
+	k    int64
+	rank [4]int64
 }
 
 // fill packs up to n pods into the nodes that are there, coming or bought,
 // best fit first within each kind. A node that this plan buys ranks like one
 // that is coming, so that the next plan, which finds it coming, does the same.
-func (p *planning) fill(s *PodShape, demand string, n int64) int64 {
-	type option struct {
-		b    *bin
-		k    int64
-		rank [4]int64
-	}
-	var options []option
+func (p *planning) fill(s *shape, demand string, n int64) int64 {
+	options := p.options[:0]
 	for _, bins := range [][]*bin{p.bins, p.fresh} {
 		for _, b := range bins {
 			if k := b.fits(s, n); k > 0 {
-				options = append(options, option{b, k, [4]int64{int64(min(b.kind, binComing)), gpuWaste(s, b.free), b.slack(s), b.order()}})
+				options = append(options, option{b, k, [4]int64{int64(min(b.kind, binComing)), p.gpuWaste(s, b.free), b.slack(s), b.order()}})
 			}
 		}
 	}
+	p.options = options
 	slices.SortStableFunc(options, func(x, y option) int { return slices.Compare(x.rank[:], y.rank[:]) })
 	for _, o := range options {
 		if n == 0 {
 			break
 		}
-		k := min(o.k, n)
-		p.put(o.b, s, demand, k)
-		n -= k
+		all := o.b.count
+		m := min(all, n/o.k)
+		if m > 0 {
+			p.put(o.b, s, demand, o.k, m)
+			n -= o.k * m
+		}
+		if n > 0 && m < all {
+			p.put(o.b, s, demand, n, 1)
+			n = 0
+		}
 	}
 	return n
 }
@@ -84,8 +147,8 @@ func (b *bin) order() int64 {
 }
 
 // gpuWaste is 1 where a pod without GPUs would sit beside free ones.
-func gpuWaste(s *PodShape, free Resources) int64 {
-	if s.Requests[ResourceGPU] == 0 && free[ResourceGPU] > 0 {
+func (p *planning) gpuWaste(s *shape, free vector) int64 {
+	if !s.gpu && free[p.gpu] > 0 {
 		return 1
 	}
 	return 0
@@ -93,26 +156,26 @@ func gpuWaste(s *PodShape, free Resources) int64 {
 
 // slack is how much of the bin's emptiest resource stays free, in thousandths
 // of what is free now: small for a tight fit.
-func (b *bin) slack(s *PodShape) int64 {
+func (b *bin) slack(s *shape) int64 {
 	var worst int64
-	for r, v := range b.free {
+	for i, v := range b.free {
 		if v > 0 {
-			worst = max(worst, mulDiv(v-min(v, s.Requests[r]), 1000, v))
+			worst = max(worst, mulDiv(v-min(v, s.dense[i]), 1000, v))
 		}
 	}
 	return worst
 }
 
-// open starts a new node of the group.
-func (p *planning) open(g *groupState) *bin {
-	b := newBin(binNew, g)
+// open starts n new nodes of the group.
+func (p *planning) open(g *groupState, n int64) *bin {
+	b := newBin(binNew, g, n)
 	p.fresh = append(p.fresh, b)
-	g.take(1)
-	p.bought++
+	g.take(n)
+	p.bought += n
 	p.undo = append(p.undo, func() {
 		p.fresh = p.fresh[:len(p.fresh)-1]
-		g.take(-1)
-		p.bought--
+		g.take(-n)
+		p.bought -= n
 	})
 	return b
 }
@@ -135,22 +198,18 @@ func (g *groupState) take(n int64) {
 	}
 }
 
-func newBin(kind binKind, g *groupState) *bin {
-	return &bin{kind: kind, group: g, free: g.Capacity.Clone(), labels: g.Labels, taints: g.Taints}
-}
-
 // cheapest is the group whose nodes hold n pods of the shape at the lowest
 // price, or nil. Groups with GPUs come last for pods without.
-func (p *planning) cheapest(s *PodShape, n int64) *groupState {
+func (p *planning) cheapest(s *shape, n int64) *groupState {
 	var best *groupState
 	var bestRank [3]int64
 	for _, g := range p.groups {
-		if why, _ := p.refuses(g, s); why != "" {
+		if p.refuses(g, s) != "" {
 			continue
 		}
-		k := s.Requests.times(g.Capacity, n)
+		k := s.need.times(g.dense, n)
 		nodes := (n + k - 1) / k
-		rank := [3]int64{gpuWaste(s, g.Capacity), mulSat(g.price, nodes), g.price}
+		rank := [3]int64{p.gpuWaste(s, g.dense), mulSat(g.price, nodes), g.price}
 		if best == nil || slices.Compare(rank[:], bestRank[:]) < 0 {
 			best, bestRank = g, rank
 		}
@@ -158,34 +217,81 @@ func (p *planning) cheapest(s *PodShape, n int64) *groupState {
 	return best
 }
 
+// holds tells whether an empty node of the group takes a pod of the shape.
+func (g *groupState) holds(s *shape) bool { return s.need.times(g.dense, 1) > 0 && g.profile.lets(s) }
+
 // refuses tells why no new node of the group can take a pod of the shape, or
 // nothing if one can.
-func (p *planning) refuses(g *groupState, s *PodShape) (Reason, string) {
+func (p *planning) refuses(g *groupState, s *shape) Reason {
 	switch {
 	case !g.Managed:
-		return ReasonNotManaged, ""
+		return ReasonNotManaged
 	case g.Invalid != "":
-		return ReasonInvalidGroup, g.Invalid
+		return ReasonInvalidGroup
 	case len(g.Capacity) == 0:
-		return ReasonUnknownSize, g.detail
-	case !s.selects(g.Labels):
-		return ReasonLabels, "its nodes do not carry the labels of the pod's node selector"
-	case !s.tolerates(g.Taints):
-		return ReasonTaints, ""
-	case s.Requests.times(g.Capacity, 1) == 0:
-		return ReasonDoesNotFit, "an empty node has " + g.Capacity.text()
+		return ReasonUnknownSize
+	case !g.holds(s):
+		switch {
+		case !s.selects(g.Labels):
+			return ReasonLabels
+		case !s.tolerates(g.Taints):
+			return ReasonTaints
+		}
+		return ReasonDoesNotFit
 	case g.blocked != "":
-		return g.blocked, g.detail
-	case g.buy >= g.room:
-		return ReasonAtMax, fmt.Sprintf("max size is %d", g.Max)
-	case g.class != nil && g.class.Headroom != nil && g.class.buy >= *g.class.Headroom:
-		return ReasonNoHeadroom, fmt.Sprintf("room for %d more VMs of class %s", *g.class.Headroom, g.Class)
-	case p.s.Policy.MaxMachines > 0 && p.machines()+p.bought >= p.s.Policy.MaxMachines:
-		return ReasonGlobalLimit, ""
-	case p.s.Policy.MaxGrowPerTick > 0 && p.bought >= p.s.Policy.MaxGrowPerTick:
-		return ReasonTickLimit, ""
+		return g.blocked
 	}
-	return "", ""
+	_, why := p.growLimit(g)
+	return why
+}
+
+// detail explains a refusal to people.
+func (p *planning) detail(g *groupState, why Reason) string {
+	switch why { //nolint:exhaustive // The others say it all, or carry the detail of the group.
+	case ReasonInvalidGroup:
+		return g.Invalid
+	case ReasonLabels:
+		return "its nodes do not carry the labels that the pod selects"
+	case ReasonDoesNotFit:
+		return "an empty node has " + g.Capacity.text()
+	case ReasonAtMax:
+		return fmt.Sprintf("max size is %d", g.Max)
+	case ReasonNoHeadroom:
+		return fmt.Sprintf("room for %d more VMs of class %s", *g.class.Headroom, g.Class)
+	case ReasonUnknownSize, g.blocked:
+		return g.detail
+	}
+	return ""
+}
+
+// growRoom is how many Machines the plan may still add to the group.
+func (p *planning) growRoom(g *groupState) int64 {
+	n, _ := p.growLimit(g)
+	return n
+}
+
+// growLimit is growRoom and, where it is zero, the reason.
+func (p *planning) growLimit(g *groupState) (int64, Reason) {
+	n, why := int64(unbounded), Reason("")
+	limit := func(room int64, r Reason) {
+		if room < n {
+			n = max(0, room)
+			if n == 0 {
+				why = r
+			}
+		}
+	}
+	limit(g.room-g.buy, ReasonAtMax)
+	if g.class != nil && g.class.Headroom != nil {
+		limit(*g.class.Headroom-g.class.buy, ReasonNoHeadroom)
+	}
+	if m := p.s.Policy.MaxMachines; m > 0 {
+		limit(m-p.machines()-p.bought, ReasonGlobalLimit)
+	}
+	if m := p.s.Policy.MaxGrowPerTick; m > 0 {
+		limit(m-p.bought, ReasonTickLimit)
+	}
+	return n, why
 }
 
 // machines counts what the managed groups ask for already.

@@ -30,8 +30,10 @@ func (p *planning) shrink() {
 // markWanted notes which nodes the plan puts something on.
 func (p *planning) markWanted() {
 	for _, b := range p.bins {
-		if b.node != nil && len(b.placed) > 0 {
-			b.node.wanted = b.placed[0].demand
+		for _, n := range b.nodes {
+			if len(b.placed) > 0 {
+				n.wanted = b.placed[0].demand
+			}
 		}
 	}
 }

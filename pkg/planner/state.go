@@ -9,6 +9,8 @@ import (
 // planning is the working state of one call of [Make]. Every list in it is
 // sorted, so nothing depends on the order of the snapshot's lists or of a map.
 type planning struct {
+	*tables
+
 	s    *Snapshot
 	mem  Memory
 	next Memory
@@ -27,7 +29,8 @@ type planning struct {
 	bins  []*bin
 	fresh []*bin
 	// undo holds how to take back every placement since a mark.
-	undo []func()
+	undo    []func()
+	options []option // scratch of fill
 
 	bought    int64 // Machines asked for by this plan, growth to min included
 	unmet     []Decision
@@ -58,6 +61,9 @@ type groupState struct {
 	// removing is how many the plan takes away.
 	removing int64
 	fresh    []*bin // the new nodes of this group
+	// profile and dense are the labels, taints and capacity of an empty node.
+	profile *profile
+	dense   vector
 }
 
 // classState is a VM class with what the plan takes of its headroom.
@@ -73,7 +79,6 @@ type nodeState struct {
 	machine *Machine
 	pods    []*Pod // not DaemonSets'
 	used    Resources
-	bin     *bin
 	wanted  string // the demand that the plan puts here, if any
 }
 
@@ -83,39 +88,11 @@ type clusterState struct {
 	pods []*Pod
 }
 
-// bin is room for pods: a node that exists, one that is coming, or a new one.
-type bin struct {
-	kind   binKind
-	name   string // node or Machine name; empty where there is none yet
-	group  *groupState
-	node   *nodeState
-	free   Resources
-	labels map[string]string
-	taints []Taint
-	placed []placed
-}
-
-type binKind int
-
-// The kinds of bins, in the order in which they are filled.
-const (
-	binNode binKind = iota
-	binCordoned
-	binComing
-	binNew
-)
-
-type placed struct {
-	demand string
-	shape  *PodShape
-	count  int64
-}
-
 func byKey[T interface{ Key() string }](a, b T) int { return cmp.Compare(a.Key(), b.Key()) }
 
 func newPlanning(s *Snapshot, m Memory) *planning {
 	p := &planning{
-		s: s, mem: m,
+		tables: newTables(s), s: s, mem: m,
 		next:  Memory{VacantSince: map[string]time.Time{}, Backoff: map[string]Backoff{}},
 		group: map[string]*groupState{}, node: map[string]*nodeState{}, machine: map[string]*Machine{}, class: map[string]*classState{},
 	}

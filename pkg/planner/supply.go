@@ -24,8 +24,9 @@ func (p *planning) credit() {
 	for _, g := range p.groups {
 		p.creditGroup(g)
 	}
+	equal := map[string]*bin{}
 	for _, n := range p.nodes {
-		p.creditNode(n)
+		p.creditNode(n, equal)
 	}
 	for _, g := range p.groups {
 		p.creditComing(g)
@@ -33,6 +34,7 @@ func (p *planning) credit() {
 }
 
 func (p *planning) creditGroup(g *groupState) {
+	g.profile, g.dense = p.profile(g.Labels, g.Taints), p.vector(g.Capacity)
 	g.class = p.class[g.Class]
 	g.price = p.price(g)
 	for _, m := range g.machines {
@@ -173,7 +175,8 @@ func (p *planning) unknown(kinds ...SourceKind) string {
 	return slices.Min(out)
 }
 
-func (p *planning) creditNode(n *nodeState) {
+// creditNode adds the node's room to that of equal nodes.
+func (p *planning) creditNode(n *nodeState, equal map[string]*bin) {
 	if !n.Ready || n.Unschedulable || n.machine != nil && n.machine.Deleting {
 		return
 	}
@@ -195,16 +198,23 @@ func (p *planning) creditNode(n *nodeState) {
 	}
 	free := n.Allocatable.Clone()
 	free.Sub(n.used)
-	n.bin = &bin{kind: kind, name: n.Name, group: n.group, node: n, free: free, labels: n.Labels, taints: taints}
-	p.bins = append(p.bins, n.bin)
+	b := &bin{kind: kind, group: n.group, profile: p.profile(n.Labels, taints), free: p.vector(free)}
+	key := string(b.free.appendTo(vector{int64(kind), b.order(), int64(b.profile.number)}.appendTo(nil)))
+	if equal[key] == nil {
+		equal[key] = b
+		p.bins = append(p.bins, b)
+	}
+	b = equal[key]
+	b.nodes = append(b.nodes, n)
+	b.count++
 }
 
 func (p *planning) creditComing(g *groupState) {
 	if len(g.Capacity) == 0 {
 		return
 	}
-	for range min(g.coming, 100_000) {
-		p.bins = append(p.bins, newBin(binComing, g))
+	if g.coming > 0 {
+		p.bins = append(p.bins, newBin(binComing, g, g.coming))
 	}
 }
 
