@@ -78,7 +78,10 @@ func (f *following) whole(gangs []Gang) []Gang {
 			}
 			why, message, rejected := f.p.whyNot(unplaced[0].shape)
 			f.p.rollback(mark)
-			ref = refusal{why, fmt.Sprintf("%d of the pods that Ray would ask for (%s) have no room%s", unplaced[0].count, unplaced[0].demand, message), rejected}
+			ref = refusal{
+				why: why, rejected: rejected,
+				message: fmt.Sprintf("%d of the pods that Ray would ask for (%s) have no room%s", unplaced[0].count, unplaced[0].demand, message),
+			}
 			failed[k] = ref
 		}
 		f.p.unmet = append(f.p.unmet, gangDecision(f.c.Key(), g, ref))

@@ -36,10 +36,11 @@ func (l *leading) gang(g Gang) {
 		if l.option(g, o) {
 			return
 		}
-		l.p.rollback(mark)
 		if i == 0 {
+			l.resolve()
 			first = l.refusal
 		}
+		l.p.rollback(mark)
 	}
 	if len(g.Options) == 0 || len(g.Options[0].Bundles) == 0 {
 		return

@@ -31,6 +31,21 @@ type refusal struct {
 	why      Reason
 	message  string
 	rejected []Alternative
+	// pod of worker group had no room, if it is set; [leading.resolve] finds
+	// out why.
+	pod   *shape
+	group string
+}
+
+// resolve finds the reason of a refusal for want of room. It is asked before
+// anything is rolled back, and only once for each unmet demand.
+func (l *leading) resolve() {
+	s := l.refusal.pod
+	if s == nil {
+		return
+	}
+	why, message, rejected := l.p.whyNot(s.PodShape)
+	l.refusal = refusal{why: why, message: fmt.Sprintf("a pod of worker group %s has no room%s", l.refusal.group, message), rejected: rejected}
 }
 
 func newLeading(p *planning, c *clusterState) *leading {
@@ -200,6 +215,7 @@ func (l *leading) constraints() {
 	}
 	for _, r := range sortedRequests(l.c.Constraints) {
 		if left := totals.serve(r.Resources, r.Selectors, r.Count); left > 0 {
+			totals.resolve()
 			l.p.rollback(mark)
 			l.unmet("request_resources", r.Resources, r.Count, ReasonGangIncomplete, totals.refusal)
 			return
@@ -229,6 +245,7 @@ func (l *leading) fresh(i int, n int64) *rayBin {
 
 func (l *leading) request(r Request) {
 	if left := l.serve(r.Resources, r.Selectors, r.Count); left > 0 {
+		l.resolve()
 		l.unmet("request", r.Resources, left, l.refusal.why, l.refusal)
 	}
 }
@@ -267,20 +284,31 @@ func sortedRayNodes(in []RayNode) []RayNode {
 // sortedRequests puts the requests that are hardest to place first, and makes
 // one of equal ones.
 func sortedRequests(in []Request) []Request {
-	out := slices.Clone(in)
-	selectors := func(r Request) string { return fmt.Sprintf("%v", r.Selectors) }
-	slices.SortFunc(out, func(a, b Request) int {
-		return cmp.Or(cmp.Compare(b.Resources[ResourceGPU], a.Resources[ResourceGPU]), cmp.Compare(len(b.Resources.Names()), len(a.Resources.Names())),
+	type keyed struct {
+		Request
+		names          int
+		key, selectors string
+	}
+	all := make([]keyed, 0, len(in))
+	for _, r := range in {
+		k := keyed{Request: r, names: len(r.Resources.Names()), key: r.Resources.Key()}
+		if len(r.Selectors) > 0 {
+			k.selectors = fmt.Sprintf("%v", r.Selectors)
+		}
+		all = append(all, k)
+	}
+	slices.SortFunc(all, func(a, b keyed) int {
+		return cmp.Or(cmp.Compare(b.Resources[ResourceGPU], a.Resources[ResourceGPU]), cmp.Compare(b.names, a.names),
 			cmp.Compare(b.Resources[ResourceMemory], a.Resources[ResourceMemory]), cmp.Compare(b.Resources[ResourceCPU], a.Resources[ResourceCPU]),
-			cmp.Compare(a.Resources.Key(), b.Resources.Key()), cmp.Compare(selectors(a), selectors(b)))
+			cmp.Compare(a.key, b.key), cmp.Compare(a.selectors, b.selectors))
 	})
-	merged := out[:0]
-	for _, r := range out {
-		if n := len(merged); n > 0 && merged[n-1].Resources.Key() == r.Resources.Key() && selectors(merged[n-1]) == selectors(r) {
-			merged[n-1].Count = addSat(merged[n-1].Count, r.Count)
+	var out []Request
+	for i, r := range all {
+		if i > 0 && r.key == all[i-1].key && r.selectors == all[i-1].selectors {
+			out[len(out)-1].Count = addSat(out[len(out)-1].Count, r.Count)
 			continue
 		}
-		merged = append(merged, r)
+		out = append(out, r.Request)
 	}
-	return merged
+	return out
 }

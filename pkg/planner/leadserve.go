@@ -177,8 +177,7 @@ func (l *leading) openReplicas(i int, n int64) *rayBin {
 		}
 		if pods <= 0 || l.p.place(s, demand, pods) > 0 {
 			l.p.rollback(mark)
-			why, message, rejected := l.p.whyNot(s.PodShape)
-			l.refusal = refusal{why, fmt.Sprintf("a pod of worker group %s has no room%s", w.Name, message), rejected}
+			l.refusal = refusal{pod: s, group: w.Name}
 			return nil
 		}
 	}
@@ -213,6 +212,9 @@ func equalPrefix(shapes []*shape) int64 {
 // pods that holds: nothing where it fits on a node that is there or already
 // bought, else its share of the cheapest new node.
 func (p *planning) podPrice(s *shape) (price, pods int64) {
+	if p.noRoom[s] {
+		return unbounded, unbounded
+	}
 	for _, bins := range [][]*bin{p.bins, p.fresh} {
 		for _, b := range bins {
 			if k := b.fits(s, unbounded); k > 0 {

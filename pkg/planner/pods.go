@@ -76,7 +76,7 @@ func (p *planning) pendingPods() []wantedPods {
 		}
 		pods = append(pods, pod)
 	}
-	slices.SortFunc(pods, byKey[*Pod])
+	slices.SortFunc(pods, nameOrder[*Pod])
 	return groupPods(pods)
 }
 

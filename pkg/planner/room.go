@@ -50,15 +50,15 @@ func (b *bin) fits(s *shape, limit int64) int64 {
 	return n
 }
 
-// put puts k pods on each of m nodes of the bin and returns the bin of these.
-func (p *planning) put(b *bin, s *shape, demand string, k, m int64) *bin {
+// put puts k pods on each of m nodes of the bin.
+func (p *planning) put(b *bin, s *shape, demand string, k, m int64) {
 	free := b.free.minus(s.need, k)
-	on := append(b.placed[:len(b.placed):len(b.placed)], placed{demand, s, k})
+	on := append(slices.Clip(b.placed), placed{demand, s, k})
 	if m == b.count {
 		old := *b
 		b.free, b.placed = free, on
 		p.undo = append(p.undo, func() { b.free, b.placed = old.free, old.placed })
-		return b
+		return
 	}
 	nb := &bin{kind: b.kind, group: b.group, profile: b.profile, free: free, count: m, placed: on}
 	all := b.nodes
@@ -76,17 +76,20 @@ func (p *planning) put(b *bin, s *shape, demand string, k, m int64) *bin {
 		b.count += m
 		b.nodes = all
 	})
-	return nb
 }
 
 // place puts n pods of a shape where there is room: on nodes that exist, then
 // on Machines that are coming or bought already, then on new nodes, cheapest
 // first. It returns how many found no room.
 func (p *planning) place(s *shape, demand string, n int64) int64 {
+	if p.noRoom[s] {
+		return n
+	}
 	n = p.fill(s, demand, n)
 	for n > 0 {
 		g := p.cheapest(s, n)
 		if g == nil {
+			p.noRoom[s] = true
 			break
 		}
 		k := s.need.times(g.dense, n)
@@ -253,7 +256,10 @@ func (p *planning) detail(g *groupState, why Reason) string {
 	case ReasonLabels:
 		return "its nodes do not carry the labels that the pod selects"
 	case ReasonDoesNotFit:
-		return "an empty node has " + g.Capacity.text()
+		if g.size == "" {
+			g.size = "an empty node has " + g.Capacity.text()
+		}
+		return g.size
 	case ReasonAtMax:
 		return fmt.Sprintf("max size is %d", g.Max)
 	case ReasonNoHeadroom:

@@ -31,6 +31,8 @@ type planning struct {
 	// undo holds how to take back every placement since a mark.
 	undo    []func()
 	options []option // scratch of fill
+	// noRoom has the shapes of which not one more pod finds room.
+	noRoom map[*shape]bool
 
 	bought    int64 // Machines asked for by this plan, growth to min included
 	unmet     []Decision
@@ -64,6 +66,7 @@ type groupState struct {
 	// profile and dense are the labels, taints and capacity of an empty node.
 	profile *profile
 	dense   vector
+	size    string // says how large that is, once somebody has asked
 }
 
 // classState is a VM class with what the plan takes of its headroom.
@@ -88,11 +91,23 @@ type clusterState struct {
 	pods []*Pod
 }
 
-func byKey[T interface{ Key() string }](a, b T) int { return cmp.Compare(a.Key(), b.Key()) }
+// nameOrder orders namespaced objects.
+func nameOrder[T interface {
+	name() (namespace, name string)
+}](a, b T) int {
+	an, a1 := a.name()
+	bn, b1 := b.name()
+	return cmp.Or(cmp.Compare(an, bn), cmp.Compare(a1, b1))
+}
+
+func (p *Pod) name() (namespace, name string)        { return p.Namespace, p.Name }
+func (g *NodeGroup) name() (namespace, name string)  { return g.Namespace, g.Name }
+func (m *Machine) name() (namespace, name string)    { return m.Namespace, m.Name }
+func (c *RayCluster) name() (namespace, name string) { return c.Namespace, c.Name }
 
 func newPlanning(s *Snapshot, m Memory) *planning {
 	p := &planning{
-		tables: newTables(s), s: s, mem: m,
+		tables: newTables(s), s: s, mem: m, noRoom: map[*shape]bool{},
 		next:  Memory{VacantSince: map[string]time.Time{}, Backoff: map[string]Backoff{}},
 		group: map[string]*groupState{}, node: map[string]*nodeState{}, machine: map[string]*Machine{}, class: map[string]*classState{},
 	}
@@ -109,7 +124,7 @@ func (p *planning) indexMachines() {
 		p.groups = append(p.groups, g)
 		p.group[g.Key()] = g
 	}
-	slices.SortFunc(p.groups, byKey[*groupState])
+	slices.SortFunc(p.groups, nameOrder[*groupState])
 	for i, g := range p.groups {
 		g.index = int64(i)
 	}
@@ -121,7 +136,7 @@ func (p *planning) indexMachines() {
 		}
 	}
 	for _, g := range p.groups {
-		slices.SortFunc(g.machines, byKey[*Machine])
+		slices.SortFunc(g.machines, nameOrder[*Machine])
 	}
 }
 
@@ -145,7 +160,7 @@ func (p *planning) indexNodes() {
 		}
 	}
 	for _, n := range p.nodes {
-		slices.SortFunc(n.pods, byKey[*Pod])
+		slices.SortFunc(n.pods, nameOrder[*Pod])
 	}
 }
 
@@ -156,7 +171,7 @@ func (p *planning) indexClusters() {
 		p.clusters = append(p.clusters, c)
 		byName[c.Key()] = c
 	}
-	slices.SortFunc(p.clusters, byKey[*clusterState])
+	slices.SortFunc(p.clusters, nameOrder[*clusterState])
 	for i := range p.s.Pods {
 		pod := &p.s.Pods[i]
 		if c := byName[pod.RayCluster]; c != nil {
@@ -164,7 +179,7 @@ func (p *planning) indexClusters() {
 		}
 	}
 	for _, c := range p.clusters {
-		slices.SortFunc(c.pods, byKey[*Pod])
+		slices.SortFunc(c.pods, nameOrder[*Pod])
 	}
 }
 
@@ -173,6 +188,9 @@ func (p *planning) indexClusters() {
 func (p *planning) mark() int { return len(p.undo) }
 
 func (p *planning) rollback(mark int) {
+	if len(p.undo) > mark {
+		clear(p.noRoom) // some may be free again
+	}
 	for i := len(p.undo) - 1; i >= mark; i-- {
 		p.undo[i]()
 	}

@@ -39,17 +39,6 @@ func (d *dims) vector(r Resources) vector {
 	return v
 }
 
-// resources is the inverse of vector, without zeros.
-func (d *dims) resources(v vector) Resources {
-	r := make(Resources, len(v))
-	for i, n := range v {
-		if n != 0 {
-			r[d.names[i]] = n
-		}
-	}
-	return r
-}
-
 // need is what one pod or request asks for: the dimensions that are not zero.
 type need []amount
 
