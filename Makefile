@@ -86,6 +86,12 @@ unit: | preflight ## Unit and property tests of the root module
 check: build lint unit ## The fast loop: build, lint, unit tests
 
 
+CHECKS        ?= 1000000
+
+.PHONY: soak
+soak: | preflight ## The planner's rules on a million generated worlds (CHECKS=n), about a quarter of an hour
+	$(GO) test -count=1 -timeout 0 -run 'Rules|ScaleFree' ./pkg/planner -rapid.checks=$(CHECKS)
+
 .PHONY: unit-lab integration figures e2e test test-ray generate clean
 unit-lab: $(LAB) $(VENV)/.installed
 	cd lab && LAB_BINARY=$(LAB) LAB_ASSETS=$(BIN)/assets LAB_VENV=$(VENV) $(GO) test -vet=off -count=1 -p 1 -timeout 30m $$($(GO) list ./... | grep -v /e2e)
