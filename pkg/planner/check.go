@@ -22,6 +22,7 @@ func Check(s Snapshot, plan Plan) error {
 	for _, n := range plan.Nodes {
 		c.placement(n)
 	}
+	c.totals(plan)
 	return errors.Join(c.errs...)
 }
 
@@ -41,20 +42,24 @@ func (c *checking) step(st Step) {
 	case StepGrow:
 		c.grow(st, g)
 	case StepCordon:
-		if n := c.p.node[st.Node]; n == nil || len(n.pods) > 0 {
-			c.broken("I1", "cordoning node %s, which is unknown or carries pods", st.Node)
-		}
-		c.fresh(st)
+		c.cordon(st)
+	case StepDrain:
+		c.drain(st)
+	case StepShrinkWorkers, StepReplaceWorker:
+		c.workers(st)
+	case StepEvict:
+		c.evict(st)
+	case StepReleaseHook:
+		c.release(st)
 	case StepRemove:
 		c.remove(st, g)
-	case StepGrowWorkers, StepUncordon, StepUnmark, StepSoftTaint, StepSoftUntaint, StepDrain, StepShrinkWorkers, StepClearWorkers,
-		StepReplaceWorker, StepEvict, StepHook, StepReleaseHook, StepRemember:
+	case StepGrowWorkers, StepUncordon, StepUnmark, StepSoftTaint, StepSoftUntaint, StepClearWorkers, StepHook, StepRemember:
 	}
 }
 
 func (c *checking) grow(st Step, g *groupState) {
 	switch {
-	case g == nil || !g.Managed || g.Invalid != "" || g.Paused:
+	case g == nil || !g.Managed || g.Invalid != "" || g.Paused || g.Contested != "":
 		c.broken("I2", "growing %s, which is not to be touched", st.Group)
 	case st.From != g.Replicas || st.To <= st.From:
 		c.broken("I2", "growing %s from %d to %d where it has %d", st.Group, st.From, st.To, g.Replicas)
@@ -75,7 +80,7 @@ func (c *checking) fresh(st Step) {
 func (c *checking) remove(st Step, g *groupState) {
 	c.fresh(st)
 	switch {
-	case g == nil || !g.Managed || g.Invalid != "" || g.Paused || g.RollingOut:
+	case g == nil || !g.Managed || g.Invalid != "" || g.Paused || g.RollingOut || g.Contested != "":
 		c.broken("I2", "shrinking %s, which is not to be touched", st.Group)
 		return
 	case st.From != g.Replicas || st.To != st.From-int64(len(st.Machines)):

@@ -77,6 +77,8 @@ func (c *clusterState) workerGroup(name string) *WorkerGroup {
 // plan serves the gangs first and then the rest, and records targets and unmet
 // demand. unplaced are pods that have no room on any node, of whatever cluster.
 func (l *leading) plan(unplaced []wantedPods) {
+	l.p.tenant = l.c.Namespace
+	defer func() { l.p.tenant = "" }()
 	l.existing(unplaced)
 	l.constraints()
 	for _, g := range sortedGangs(l.c.Gangs) {
@@ -265,7 +267,7 @@ func (l *leading) targets() {
 	for i := range l.c.WorkerGroups {
 		w := &l.c.WorkerGroups[i]
 		t := WorkerTarget{RayCluster: l.c.Key(), Group: w.Name, Replicas: w.Replicas, Target: max(w.Replicas, w.base())}
-		if n := l.opened[w.Name]; n > 0 {
+		if n := l.opened[w.Name] - l.ended(w, l.opened[w.Name]); n > 0 {
 			t.Target = w.base() + n
 			l.p.steps = append(l.p.steps, Step{
 				Kind: StepGrowWorkers, RayCluster: l.c.Key(), WorkerGroup: w.Name, From: w.Replicas, To: t.Target, Reason: ReasonDemand,
@@ -273,6 +275,18 @@ func (l *leading) targets() {
 		}
 		l.p.workers = append(l.p.workers, t)
 	}
+}
+
+// ended counts, up to a limit, the replicas of a group whose Ray nodes have all
+// ended: each of them gets a fresh pod before the group grows.
+func (l *leading) ended(w *WorkerGroup, limit int64) int64 {
+	var n int64
+	for _, pod := range l.c.pods {
+		if pod.RayGroup == w.Name && l.p.pod[pod].work == workDead {
+			n++
+		}
+	}
+	return min(n/w.hosts(), limit)
 }
 
 func sortedRayNodes(in []RayNode) []RayNode {

@@ -212,7 +212,7 @@ func equalPrefix(shapes []*shape) int64 {
 // pods that holds: nothing where it fits on a node that is there or already
 // bought, else its share of the cheapest new node.
 func (p *planning) podPrice(s *shape) (price, pods int64) {
-	if p.noRoom[s] {
+	if p.noRoom[wanting{p.tenant, s}] {
 		return unbounded, unbounded
 	}
 	for _, bins := range [][]*bin{p.bins, p.fresh} {

@@ -9,13 +9,17 @@ import (
 // Make plans. See the package documentation for what it promises.
 func Make(s Snapshot, m Memory) (Plan, Memory) {
 	p := newPlanning(&s, m)
+	p.watchClock()
 	p.admit()  // 1: reject what is malformed
 	p.credit() // 2: what is there or coming
 	p.demand() // 3 to 5: gangs, then the rest, onto Ray nodes, pods and VMs
-	p.settle() // 5: the nodes for all of it, by pattern and price
+	if !p.tenantBound() {
+		p.settle() // 5: the nodes for all of it, by pattern and price
+	}
 	p.plan.Cost, p.plan.Bound = p.bound()
 	p.grow()
-	p.shrink() // 8
+	p.shrink()  // 8
+	p.protect() // Machines that somebody else deletes
 	p.explain()
 	p.finish()
 	return p.plan, p.next
@@ -26,13 +30,14 @@ func Make(s Snapshot, m Memory) (Plan, Memory) {
 // RayCluster needs.
 func (p *planning) demand() {
 	known := p.pendingPods()
-	leads := map[*clusterState]*leading{}
+	p.leads = map[*clusterState]*leading{}
 	for _, c := range p.clusters {
 		if c.planned() && c.Mode == ModeLead {
-			leads[c] = newLeading(p, c)
-			known = append(known, leads[c].minimum()...)
+			p.leads[c] = newLeading(p, c)
+			known = append(known, p.leads[c].minimum()...)
 		}
 	}
+	known = append(known, p.displaced()...)
 	sortPods(known)
 	unplaced := p.placeAll(known)
 	p.reportUnplaced(unplaced)
@@ -40,7 +45,7 @@ func (p *planning) demand() {
 		switch {
 		case !c.planned():
 		case c.Mode == ModeLead:
-			leads[c].plan(unplaced)
+			p.leads[c].plan(unplaced)
 		default:
 			p.follow(c)
 		}
@@ -56,7 +61,7 @@ func (p *planning) grow() {
 		// While a shrink is in flight, nobody knows which Machines a larger
 		// number would keep: the group grows one tick later, and no dearer one
 		// is bought meanwhile.
-		if g.growth() == 0 || g.alive > g.Replicas {
+		if g.growth() == 0 || g.alive > g.Replicas || g.contested() != "" {
 			continue
 		}
 		why := ReasonDemand
@@ -69,12 +74,20 @@ func (p *planning) grow() {
 
 // finish orders everything that goes out and names the plan.
 func (p *planning) finish() {
-	order := []StepKind{StepUncordon, StepUnmark, StepGrow, StepGrowWorkers, StepCordon, StepRemove}
+	order := []StepKind{
+		StepUncordon, StepUnmark, StepSoftUntaint, StepGrow, StepReplaceWorker, StepGrowWorkers, StepHook, StepSoftTaint, StepCordon, StepDrain,
+		StepShrinkWorkers, StepClearWorkers, StepEvict, StepReleaseHook, StepRemove, StepRemember,
+	}
 	slices.SortStableFunc(p.steps, func(a, b Step) int {
 		return cmp.Or(cmp.Compare(slices.Index(order, a.Kind), slices.Index(order, b.Kind)), cmp.Compare(a.Group, b.Group),
-			cmp.Compare(a.RayCluster, b.RayCluster), cmp.Compare(a.WorkerGroup, b.WorkerGroup), cmp.Compare(a.Node, b.Node))
+			cmp.Compare(a.RayCluster, b.RayCluster), cmp.Compare(a.WorkerGroup, b.WorkerGroup), cmp.Compare(a.Node, b.Node),
+			cmp.Compare(a.RayNode, b.RayNode), cmp.Compare(firstPod(a), firstPod(b)))
 	})
+	if p.s.Policy.Paused {
+		p.pause()
+	}
 	p.plan.Steps = p.steps
+	p.count()
 	for _, g := range p.groups {
 		p.plan.Groups = append(p.plan.Groups, GroupTarget{
 			Group: g.Key(), Replicas: g.Replicas, Ready: g.ready, Coming: g.coming, Target: g.target(), Max: g.Max, Min: g.Min,
@@ -83,6 +96,26 @@ func (p *planning) finish() {
 	p.plan.WorkerGroups = p.workers
 	p.plan.Nodes = p.nodePlans()
 	p.plan.ID = p.id()
+}
+
+// pause drops every step; the decisions say what would be done.
+func (p *planning) pause() {
+	p.steps = nil
+	for i := range p.plan.Decisions {
+		d := &p.plan.Decisions[i]
+		if d.Outcome != OutcomeGrow && d.Outcome != OutcomeShrink && d.Outcome != OutcomeCancel {
+			continue
+		}
+		d.Message = fmt.Sprintf("paused by %s; else %s for %s: %s", cmp.Or(p.s.Policy.PausedBy, "the configuration"), d.Outcome, d.Reason, d.Message)
+		d.Outcome, d.Reason = OutcomeHold, ReasonPaused
+	}
+}
+
+func firstPod(s Step) string {
+	if len(s.Pods) == 0 {
+		return ""
+	}
+	return s.Pods[0].Name
 }
 
 // nodePlans lists what is placed where; equal new nodes make one entry.

@@ -10,6 +10,11 @@ import (
 // one: timers start anew, so a restart never removes anything early, and
 // nothing in it is needed to count capacity.
 type Memory struct {
+	// At is when the last plan was made, Gap how long after the one before it,
+	// and Jump the last jump of the clock, as long as it concerns a timer.
+	At   time.Time `json:"at,omitzero"`
+	Gap  Duration  `json:"gap,omitempty"`
+	Jump Jump      `json:"jump,omitzero"`
 	// VacantSince tells since when a node has been vacant and unwanted, by UID.
 	VacantSince map[string]time.Time `json:"vacantSince,omitempty"`
 	// Backoff tells until when a NodeGroup is not grown, by UID: the longest of
@@ -18,6 +23,22 @@ type Memory struct {
 	// Refused tells when the GCS last refused to drain a Ray node, by the UID of
 	// the Node.
 	Refused map[string]time.Time `json:"refused,omitempty"`
+	// Idle tells which nodes have been read as idle, by UID.
+	Idle map[string]IdleRead `json:"idle,omitempty"`
+	// Unwanted tells since when a pod without a node, or the coming Machines of
+	// a NodeGroup, have been wanted by nothing, by UID.
+	Unwanted map[string]time.Time `json:"unwanted,omitempty"`
+	// Grown and Removed count the Machines that the plans of the last hour asked
+	// for and gave back.
+	Grown   []Count `json:"grown,omitempty"`
+	Removed []Count `json:"removed,omitempty"`
+}
+
+func newMemory() Memory {
+	return Memory{
+		VacantSince: map[string]time.Time{}, Backoff: map[string]Backoff{}, Refused: map[string]time.Time{},
+		Idle: map[string]IdleRead{}, Unwanted: map[string]time.Time{},
+	}
 }
 
 // DrainRefused notes that a Ray node on the Node was not idle after all. The

@@ -122,18 +122,22 @@ func podsOf(cluster, group string) string { return "pods of " + cluster + " " + 
 // placeAll places every pod and returns those that have no room.
 func (p *planning) placeAll(pods []wantedPods) (unplaced []wantedPods) {
 	for _, w := range pods {
+		p.tenant = tenantOf(w.demand)
 		if left := p.place(p.shape(w.shape), w.demand, w.count); left > 0 {
 			w.count = left
 			unplaced = append(unplaced, w)
 		}
 	}
+	p.tenant = ""
 	return unplaced
 }
 
 // reportUnplaced turns pods without room into decisions.
 func (p *planning) reportUnplaced(unplaced []wantedPods) {
 	for _, w := range unplaced {
+		p.tenant = tenantOf(w.demand)
 		why, message, rejected := p.whyNot(w.shape)
+		p.tenant = ""
 		p.unmet = append(p.unmet, Decision{
 			Kind: SubjectDemand, Subject: w.demand, RayCluster: w.rayCluster, Outcome: OutcomeUnmet, Reason: why,
 			Message: fmt.Sprintf("no room for %d with %s each%s", w.count, w.shape.Requests.text(), message),
@@ -172,6 +176,7 @@ func (p *planning) whyNot(s *PodShape) (why Reason, message string, rejected []A
 func nearness(r Reason) int {
 	return slices.Index([]Reason{
 		ReasonInvalidGroup, ReasonUnknownSize, ReasonDoesNotFit, ReasonLabels, ReasonTaints, ReasonClassUnusable, ReasonPaused,
-		ReasonBackoff, ReasonNoHeadroom, ReasonAtMax, ReasonGlobalLimit, ReasonSourceUnknown, ReasonTickLimit,
+		ReasonContested, ReasonBackoff, ReasonNoHeadroom, ReasonAtMax, ReasonTenantLimit, ReasonGlobalLimit, ReasonSourceUnknown,
+		ReasonHourLimit, ReasonTickLimit,
 	}, r)
 }

@@ -78,18 +78,37 @@ func (p *planning) put(b *bin, s *shape, demand string, k, m int64) {
 	})
 }
 
+// alone makes a bin of its own of the bin's node with index i.
+func (p *planning) alone(b *bin, i int) *bin {
+	if b.count == 1 {
+		return b
+	}
+	all := b.nodes
+	nb := *b
+	nb.nodes, nb.count = all[i:i+1:i+1], 1
+	b.nodes = slices.Delete(slices.Clone(all), i, i+1)
+	b.count--
+	p.bins = append(p.bins, &nb)
+	p.undo = append(p.undo, func() {
+		p.bins = p.bins[:len(p.bins)-1]
+		b.nodes = all
+		b.count++
+	})
+	return &nb
+}
+
 // place puts n pods of a shape where there is room: on nodes that exist, then
 // on Machines that are coming or bought already, then on new nodes, cheapest
 // first. It returns how many found no room.
 func (p *planning) place(s *shape, demand string, n int64) int64 {
-	if p.noRoom[s] {
+	if p.noRoom[wanting{p.tenant, s}] {
 		return n
 	}
 	n = p.fill(s, demand, n)
 	for n > 0 {
 		g := p.cheapest(s, n)
 		if g == nil {
-			p.noRoom[s] = true
+			p.noRoom[wanting{p.tenant, s}] = true
 			break
 		}
 		k := s.need.times(g.dense, n)
@@ -262,6 +281,8 @@ func (p *planning) detail(g *groupState, why Reason) string {
 		return g.size
 	case ReasonAtMax:
 		return fmt.Sprintf("max size is %d", g.Max)
+	case ReasonTenantLimit:
+		return p.tenantDetail()
 	case ReasonNoHeadroom:
 		return fmt.Sprintf("room for %d more VMs of class %s", *g.class.Headroom, g.Class)
 	case ReasonUnknownSize, g.blocked:
@@ -297,6 +318,7 @@ func (p *planning) growLimit(g *groupState) (int64, Reason) {
 	if m := p.s.Policy.MaxGrowPerTick; m > 0 {
 		limit(m-p.bought, ReasonTickLimit)
 	}
+	p.caps(g, limit)
 	return n, why
 }
 

@@ -1,30 +1,60 @@
 package planner
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
 )
 
-// shrink is phase 8. A node goes through
-//
-//	Serving ─► vacant ─► Cordoned ─► Marked and shrunk ─► Gone
-//	   ▲      for its hold   │             │
-//	   └───────── Uncordon ──┘◄── Unmark ──┘ (while the shrink has not happened)
-//
-// and every arrow is one step, whose precondition the actuator reads again.
-// All marks live on API objects, so a plan needs no memory of earlier ones.
+// shrink is phase 8: it takes every node one step further on its way out, or
+// back (see [Stage]). All marks live on API objects, so a plan needs no memory
+// of earlier ones.
 func (p *planning) shrink() {
 	p.markWanted()
-	budget := int64(unbounded)
-	if m := p.s.Policy.MaxRemovePerTick; m > 0 {
-		budget = m
-	}
+	p.readIdle()
+	budget := p.removeBudget()
+	var nodes []*nodeState
 	for _, g := range p.groups {
 		if g.Managed && g.Invalid == "" {
-			budget -= p.shrinkGroup(g, budget)
+			nodes = append(nodes, p.shrinkable(g, &budget)...)
 		}
 	}
+	p.rank(nodes)
+	p.needs = map[*clusterState]*needs{}
+	for _, c := range p.clusters {
+		if c.planned() && c.Mode == ModeLead {
+			p.needs[c] = p.need(c)
+		}
+	}
+	var emptying []*nodeState
+	for _, n := range nodes {
+		switch w := p.workOn(n); {
+		case p.held(n, w):
+		case len(n.pods) == 0:
+			p.stageVacant(n, &budget)
+		case p.mayEmpty(n, w, &budget):
+			emptying = append(emptying, n)
+		}
+	}
+	for _, n := range p.wholeReplicas(emptying) {
+		p.emptyNode(n)
+	}
+	for _, g := range p.groups {
+		p.removeMachines(g)
+	}
+	for _, c := range p.clusters {
+		if n := p.needs[c]; n != nil {
+			n.act()
+		}
+	}
+}
+
+// removal is what this plan may still remove.
+type removal struct {
+	machines int64 // by Remove steps
+	start    int64 // nodes that may be cordoned while their Ray nodes still live
+	why      Reason
 }
 
 // markWanted notes which nodes the plan puts something on.
@@ -38,55 +68,137 @@ func (p *planning) markWanted() {
 	}
 }
 
-// nodesOf lists the group's nodes whose Machine is not being deleted.
-func (p *planning) nodesOf(g *groupState) []*nodeState {
+// shrinkable begins with a group: it gives up failed Machines, and lists the
+// nodes that are not on their way already.
+func (p *planning) shrinkable(g *groupState, budget *removal) []*nodeState {
+	g.hold = p.holdReason(g)
+	g.spare = g.Replicas - g.Min
+	going := max(0, g.alive-g.Replicas)
+	g.removeFor = ReasonVacant
+	for _, m := range g.failed {
+		if g.hold == nil && g.spare > 0 && budget.machines > 0 && g.growth() == 0 {
+			g.remove = append(g.remove, m.Key())
+			g.removeFor = ReasonNeverJoined
+			g.spare--
+			budget.machines--
+		}
+		p.decideMachine(m, g)
+	}
 	var out []*nodeState
 	for _, n := range p.nodes {
-		if n.group == g && !n.machine.Deleting {
+		switch {
+		case n.group != g || n.machine.Deleting:
+		case going > 0 && n.machine.Mark != nil:
+			going--
+			p.decideNode(n, OutcomeShrink, ReasonShrinking, "waits for Cluster API to delete Machine "+n.machine.Name)
+		default:
 			out = append(out, n)
 		}
 	}
 	return out
 }
 
-// shrinkGroup takes every node of the group one step further, or back, and
-// returns how many Machines it removes.
-func (p *planning) shrinkGroup(g *groupState, budget int64) int64 {
-	hold := p.holdReason(g)
-	spare := g.Replicas - g.Min // how many may go
-	going := max(0, g.alive-g.Replicas)
-	var remove []string
-	why := ReasonVacant
-	for _, m := range g.failed {
-		if hold == nil && spare > 0 && int64(len(remove)) < budget && g.growth() == 0 {
-			remove = append(remove, m.Key())
-			why = ReasonNeverJoined
-			spare--
+// rank sorts nodes by who goes first: those under way, then empty ones, then
+// the dearest, then those that have been idle longest.
+func (p *planning) rank(nodes []*nodeState) {
+	first := func(yes bool) int {
+		if yes {
+			return 0
 		}
-		p.decideMachine(m, g)
+		return 1
 	}
-	for _, n := range p.nodesOf(g) {
-		if going > 0 && n.machine.Mark != nil {
-			going--
-			p.decideNode(n, OutcomeShrink, ReasonShrinking, "waits for Cluster API to delete Machine "+n.machine.Name)
-			continue
+	idle := func(n *nodeState) (d time.Duration) {
+		for _, pod := range n.pods {
+			if r := p.pod[pod].ray; r != nil {
+				d = max(d, time.Duration(r.IdleFor))
+			}
 		}
-		switch ready, since := p.stage(n, g, hold, &spare); {
-		case ready && n.Cordon != nil && int64(len(remove)) < budget:
-			remove = append(remove, n.Machine)
-			p.decideNode(n, OutcomeShrink, ReasonVacant, fmt.Sprintf("vacant for %s", p.s.At.Sub(since).Round(time.Second)))
-		case ready && n.Cordon == nil:
-			p.steps = append(p.steps, Step{Kind: StepCordon, Node: n.Name, NodeUID: n.UID, Group: g.Key(), Reason: ReasonVacant})
-			p.decideNode(n, OutcomeShrink, ReasonVacant, fmt.Sprintf("vacant for %s, now cordoned", p.s.At.Sub(since).Round(time.Second)))
-		}
+		return d
 	}
-	if len(remove) == 0 || g.alive > g.Replicas { // one shrink of a group at a time
-		return 0
+	for _, n := range nodes {
+		why, _ := p.stays(n, p.workOn(n))
+		n.leavable = why == "" && n.group.hold == nil
 	}
-	slices.Sort(remove)
-	g.removing = int64(len(remove))
-	p.steps = append(p.steps, Step{Kind: StepRemove, Group: g.Key(), Machines: remove, From: g.Replicas, To: g.Replicas - g.removing, Reason: why})
-	return g.removing
+	slices.SortStableFunc(nodes, func(a, b *nodeState) int {
+		return cmp.Or(cmp.Compare(first(a.Cordon != nil), first(b.Cordon != nil)), cmp.Compare(len(a.pods), len(b.pods)),
+			cmp.Compare(b.group.price, a.group.price), cmp.Compare(idle(b), idle(a)), cmp.Compare(a.Name, b.Name))
+	})
+	for i, n := range nodes {
+		n.order = i + 1
+	}
+}
+
+// stageVacant takes a node without pods to the cordon and to its removal.
+func (p *planning) stageVacant(n *nodeState, budget *removal) {
+	g := n.group
+	since := p.quietSince(n)
+	if n.Cordon != nil && n.Cordon.At.Before(since) {
+		since = n.Cordon.At // its hold had passed when it was cordoned
+		p.next.VacantSince[n.UID] = since
+	}
+	quiet := p.s.At.Sub(since)
+	hold := p.holdFor(n)
+	switch {
+	case g.hold != nil:
+		p.holdNode(n, g.hold)
+	case g.growth() > 0:
+		p.back(n, ReasonWanted, "the group is growing")
+	case g.spare <= 0:
+		p.back(n, ReasonAtMin, fmt.Sprintf("min size is %d", g.Min))
+	case hold != nil:
+		g.spare--
+		p.back(n, hold.Reason, hold.Message)
+	case n.Cordon == nil && quiet < time.Duration(p.s.Policy.VacantHold):
+		g.spare--
+		p.decideNode(n, OutcomeHold, ReasonVacantHold, fmt.Sprintf("vacant for %s of %s", quiet.Round(time.Second), time.Duration(p.s.Policy.VacantHold)))
+	case budget.machines <= 0:
+		g.spare--
+		p.decideNode(n, OutcomeHold, budget.why, "no more may be removed now")
+	case n.Cordon == nil:
+		g.spare--
+		p.cordon(n, ReasonVacant, nil)
+		p.decideNode(n, OutcomeShrink, ReasonVacant, fmt.Sprintf("vacant for %s, now cordoned", quiet.Round(time.Second)))
+	default:
+		g.spare--
+		budget.machines--
+		g.remove = append(g.remove, n.Machine)
+		p.decideNode(n, OutcomeShrink, ReasonVacant, fmt.Sprintf("vacant for %s", quiet.Round(time.Second)))
+	}
+}
+
+// quietSince tells since when a node has had nothing that holds it, and
+// remembers it.
+func (p *planning) quietSince(n *nodeState) time.Time {
+	since, ok := p.mem.VacantSince[n.UID]
+	if !ok || since.After(p.s.At) || p.frozen != "" {
+		since = p.s.At
+	}
+	p.next.VacantSince[n.UID] = since
+	return since
+}
+
+// holdNode says why a node that could go does not. Where nothing of the kind
+// is to be expected, a removal under way is taken back.
+func (p *planning) holdNode(n *nodeState, hold *Alternative) {
+	if hold.Reason == ReasonRemovalDisabled && n.Cordon != nil {
+		p.back(n, hold.Reason, hold.Message)
+		return
+	}
+	p.decideNode(n, OutcomeHold, hold.Reason, hold.Message)
+}
+
+func (p *planning) cordon(n *nodeState, why Reason, pods []PodRef) {
+	p.steps = append(p.steps, Step{Kind: StepCordon, Node: n.Name, NodeUID: n.UID, Group: n.group.Key(), Pods: pods, Reason: why})
+}
+
+// removeMachines is the one Remove step of a group: one shrink at a time.
+func (p *planning) removeMachines(g *groupState) {
+	if len(g.remove) == 0 || g.alive > g.Replicas {
+		return
+	}
+	slices.Sort(g.remove)
+	g.removing = int64(len(g.remove))
+	p.steps = append(p.steps, Step{Kind: StepRemove, Group: g.Key(), Machines: g.remove, From: g.Replicas, To: g.Replicas - g.removing, Reason: g.removeFor})
 }
 
 // holdReason tells why nothing of the group may be removed now, or nil.
@@ -99,8 +211,14 @@ func (p *planning) holdReason(g *groupState) *Alternative {
 		return &Alternative{Reason: ReasonRemovalDisabled}
 	case g.Paused:
 		return &Alternative{Reason: ReasonPaused}
+	case g.contested() != "":
+		return &Alternative{Reason: ReasonContested, Message: g.contested()}
 	case g.RollingOut:
 		return &Alternative{Reason: ReasonRollout}
+	case p.frozen != "":
+		return &Alternative{Reason: ReasonClockJump, Message: p.frozen}
+	case p.unhealthy != "":
+		return &Alternative{Reason: ReasonUnhealthy, Message: p.unhealthy}
 	}
 	for _, c := range p.clusters {
 		if c.Mode == ModeOff || c.Suspended || c.Invalid == "" && c.DemandKnown {
@@ -108,71 +226,16 @@ func (p *planning) holdReason(g *groupState) *Alternative {
 		}
 		for i := range c.WorkerGroups {
 			if w := &c.WorkerGroups[i]; g.couldHold(&w.Pod) {
-				return &Alternative{Reason: ReasonUnknownDemand, Message: "RayCluster " + c.Key() + " could use this group: " + cmpOr(c.DemandError, c.Invalid)}
+				return &Alternative{Reason: ReasonUnknownDemand, Message: "RayCluster " + c.Key() + " could use this group: " + cmp.Or(c.DemandError, c.Invalid)}
 			}
 		}
 	}
 	return nil
 }
 
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
-}
-
 // couldHold tells whether an empty node of the group takes a pod of the shape.
 func (g *groupState) couldHold(s *PodShape) bool {
 	return len(g.Capacity) == 0 || s.selects(g.Labels) && s.tolerates(g.Taints) && s.Requests.times(g.Capacity, 1) > 0
-}
-
-// stage decides about one node: whether it may take the next step on its way
-// out, and since when it has been vacant. It writes the decision in every case
-// in which it may not.
-func (p *planning) stage(n *nodeState, g *groupState, hold *Alternative, spare *int64) (ready bool, since time.Time) {
-	vacant := len(n.pods) == 0 && n.wanted == ""
-	if !vacant {
-		p.keep(n, g)
-		return false, time.Time{}
-	}
-	since, ok := p.mem.VacantSince[n.UID]
-	if n.Cordon != nil && (!ok || n.Cordon.At.Before(since)) {
-		since, ok = n.Cordon.At, true // its hold had passed when it was cordoned
-	}
-	if !ok || since.After(p.s.At) {
-		since = p.s.At
-	}
-	p.next.VacantSince[n.UID] = since
-	switch {
-	case hold != nil:
-		p.decideNode(n, OutcomeHold, hold.Reason, hold.Message)
-	case g.growth() > 0:
-		p.back(n, ReasonWanted, "the group is growing")
-	case *spare <= 0:
-		p.back(n, ReasonAtMin, fmt.Sprintf("min size is %d", g.Min))
-	case n.Cordon == nil && p.s.At.Sub(since) < time.Duration(p.s.Policy.VacantHold):
-		*spare--
-		p.decideNode(n, OutcomeHold, ReasonVacantHold, fmt.Sprintf("vacant for %s of %s", p.s.At.Sub(since).Round(time.Second), time.Duration(p.s.Policy.VacantHold)))
-	default:
-		*spare--
-		return true, since
-	}
-	return false, since
-}
-
-// keep says why a node stays, and takes a removal back that was under way.
-func (p *planning) keep(n *nodeState, g *groupState) {
-	why, message := ReasonOccupied, fmt.Sprintf("carries %d pods", len(n.pods))
-	if n.wanted != "" {
-		why, message = ReasonWanted, "wanted by "+n.wanted
-	}
-	if n.Cordon != nil || n.machine.Mark != nil {
-		if u := p.unknown(SourceManagement, SourceWorkload); u != "" || g.Paused {
-			return
-		}
-		p.back(n, why, message)
-	}
 }
 
 // back cancels the removal of a node.

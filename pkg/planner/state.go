@@ -3,7 +3,6 @@ package planner
 import (
 	"cmp"
 	"slices"
-	"time"
 )
 
 // planning is the working state of one call of [Make]. Every list in it is
@@ -23,6 +22,8 @@ type planning struct {
 	machine  map[string]*Machine   // by namespace/name
 	class    map[string]*classState
 	clusters []*clusterState
+	cluster  map[string]*clusterState // by namespace/name
+	pod      map[*Pod]*podState
 
 	// bins are the nodes that exist and the Machines that are coming; fresh
 	// are the nodes that this plan would buy.
@@ -31,8 +32,21 @@ type planning struct {
 	// undo holds how to take back every placement since a mark.
 	undo    []func()
 	options []option // scratch of fill
-	// noRoom has the shapes of which not one more pod finds room.
-	noRoom map[*shape]bool
+	// noRoom has the shapes of which not one more pod of the tenant finds room.
+	noRoom map[wanting]bool
+
+	// leads and needs are the planning of clusters in lead mode.
+	leads map[*clusterState]*leading
+	needs map[*clusterState]*needs
+
+	// frozen tells about a jump of the clock, unhealthy about too many nodes
+	// that are not ready: nothing is removed then.
+	frozen, unhealthy string
+
+	// hourLeft is how many Machines may still be asked for in this hour, tenant
+	// the namespace whose Ray pods are being placed, or empty.
+	hourLeft int64
+	tenant   string
 
 	bought    int64 // Machines asked for by this plan, growth to min included
 	unmet     []Decision
@@ -62,7 +76,13 @@ type groupState struct {
 	lack, buy, room int64
 	// removing is how many the plan takes away.
 	removing int64
-	fresh    []*bin // the new nodes of this group
+	// hold tells why nothing of the group may be removed, spare how many nodes
+	// may; remove are the Machines that go now.
+	hold      *Alternative
+	spare     int64
+	remove    []string
+	removeFor Reason
+	fresh     []*bin // the new nodes of this group
 	// profile and dense are the labels, taints and capacity of an empty node.
 	profile *profile
 	dense   vector
@@ -83,6 +103,14 @@ type nodeState struct {
 	pods    []*Pod // not DaemonSets'
 	used    Resources
 	wanted  string // the demand that the plan puts here, if any
+	// leavable nodes carry nothing that holds them; order is their place among
+	// those that may go, the first to go at 1.
+	leavable bool
+	order    int
+	// idleTwice: all its Ray nodes were idle for their timeout in two reads;
+	// emptying: this plan goes on with its removal.
+	idleTwice, emptying bool
+	receives            string // the node whose pods are to move here
 }
 
 // clusterState is a RayCluster with its pods.
@@ -107,14 +135,15 @@ func (c *RayCluster) name() (namespace, name string) { return c.Namespace, c.Nam
 
 func newPlanning(s *Snapshot, m Memory) *planning {
 	p := &planning{
-		tables: newTables(s), s: s, mem: m, noRoom: map[*shape]bool{},
-		next:  Memory{VacantSince: map[string]time.Time{}, Backoff: map[string]Backoff{}},
+		tables: newTables(s), s: s, mem: m, noRoom: map[wanting]bool{},
+		next:  newMemory(),
 		group: map[string]*groupState{}, node: map[string]*nodeState{}, machine: map[string]*Machine{}, class: map[string]*classState{},
 	}
 	p.plan.At = s.At
 	p.indexMachines()
-	p.indexNodes()
 	p.indexClusters()
+	p.joinRay()
+	p.indexNodes()
 	return p
 }
 
@@ -153,7 +182,9 @@ func (p *planning) indexNodes() {
 	for i := range p.s.Pods {
 		pod := &p.s.Pods[i]
 		if n := p.node[pod.Node]; n != nil {
-			n.used.Add(pod.Shape.Requests)
+			if p.pod[pod].work != workDead { // it goes in any case, or is replaced
+				n.used.Add(pod.Shape.Requests)
+			}
 			if !pod.DaemonSet {
 				n.pods = append(n.pods, pod)
 			}
@@ -165,16 +196,16 @@ func (p *planning) indexNodes() {
 }
 
 func (p *planning) indexClusters() {
-	byName := map[string]*clusterState{}
+	p.cluster = map[string]*clusterState{}
 	for i := range p.s.RayClusters {
 		c := &clusterState{RayCluster: &p.s.RayClusters[i]}
 		p.clusters = append(p.clusters, c)
-		byName[c.Key()] = c
+		p.cluster[c.Key()] = c
 	}
 	slices.SortFunc(p.clusters, nameOrder[*clusterState])
 	for i := range p.s.Pods {
 		pod := &p.s.Pods[i]
-		if c := byName[pod.RayCluster]; c != nil {
+		if c := p.cluster[pod.RayCluster]; c != nil {
 			c.pods = append(c.pods, pod)
 		}
 	}

@@ -21,6 +21,10 @@ func (p *planning) credit() {
 	for i := range p.s.Classes {
 		p.class[p.s.Classes[i].Name] = &classState{VMClass: &p.s.Classes[i]}
 	}
+	p.hourLeft = unbounded
+	if m := p.s.Policy.MaxGrowPerHour; m > 0 {
+		p.hourLeft = max(0, m-p.grownLately())
+	}
 	for _, g := range p.groups {
 		p.creditGroup(g)
 	}
@@ -78,6 +82,10 @@ func (p *planning) minimum(g *groupState) {
 	if m := p.s.Policy.MaxGrowPerTick; m > 0 {
 		g.lack = max(0, min(g.lack, m-p.bought))
 	}
+	if m := p.s.Policy.MaxGrowPerGroup; m > 0 {
+		g.lack = min(g.lack, m)
+	}
+	g.lack = max(0, min(g.lack, p.hourLeft-p.bought))
 	g.room -= g.lack
 	g.coming += g.lack
 	p.bought += g.lack
@@ -106,7 +114,7 @@ func (p *planning) readyNode(m *Machine) *nodeState {
 
 func (p *planning) overdue(m *Machine) bool {
 	d := time.Duration(p.s.Policy.ProvisionDeadline)
-	return d > 0 && p.s.At.Sub(m.CreatedAt) > d
+	return d > 0 && p.frozen == "" && p.age(m.CreatedAt) > d
 }
 
 // backOff carries the rests of a group over, and starts a longer one for every
@@ -149,6 +157,8 @@ func (p *planning) block(g *groupState) {
 		g.blocked, g.detail = ReasonSourceUnknown, unknown
 	case g.Paused:
 		g.blocked = ReasonPaused
+	case g.contested() != "":
+		g.blocked, g.detail = ReasonContested, g.contested()
 	case g.class != nil && g.class.Invalid != "":
 		g.blocked, g.detail = ReasonClassUnusable, g.class.Invalid
 	case resting && p.s.At.Before(b.Until):

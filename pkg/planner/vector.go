@@ -100,6 +100,12 @@ type shape struct {
 	admits []int8
 }
 
+// wanting is a shape that pods of a tenant have.
+type wanting struct {
+	tenant string
+	shape  *shape
+}
+
 // profile is a set of labels and taints; nodes that no pod could tell apart by
 // theirs share one.
 type profile struct {

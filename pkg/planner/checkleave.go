@@ -1,0 +1,211 @@
+package planner
+
+import (
+	"slices"
+	"time"
+)
+
+// cordon may hit nodes whose pods can all go, and nodes that go in any case.
+func (c *checking) cordon(st Step) {
+	c.fresh(st)
+	n := c.p.node[st.Node]
+	if n == nil || n.UID != st.NodeUID && st.NodeUID != "" {
+		c.broken("I1", "cordoning node %s, which is unknown or carries pods that are not known", st.Node)
+		return
+	}
+	if n.machine != nil && n.machine.Deleting {
+		return
+	}
+	for _, pod := range n.pods {
+		k := c.p.pod[pod].work
+		listed := slices.Contains(st.Pods, refOf(pod))
+		if k != workMovable && (k < workIdle || !listed) {
+			c.broken("I1", "cordoning node %s, which carries pods that may not go, such as %s", st.Node, pod.Key())
+		}
+	}
+}
+
+// drain is asked of idle Ray nodes on cordoned nodes, and of any on a node
+// that somebody else deletes.
+func (c *checking) drain(st Step) {
+	c.fresh(st)
+	n, pod := c.p.node[st.Node], c.find(st)
+	if n == nil || pod == nil || pod.Node != st.Node || c.p.pod[pod].ray == nil || c.p.pod[pod].ray.ID != st.RayNode {
+		c.broken("I1", "draining Ray node %s, whose pod or node is unknown", st.RayNode)
+		return
+	}
+	state := c.p.pod[pod]
+	switch st.Drain {
+	case DrainIdle:
+		if n.Cordon == nil || state.work != workIdle || state.cluster.Mode != ModeLead || c.p.idleLeft(pod) > 0 {
+			c.broken("I1", "draining Ray node %s of pod %s, which is not idle for its timeout in a cluster that is led, on a cordoned node", st.RayNode, pod.Key())
+		}
+	case DrainPreemption:
+		if n.machine == nil || !n.machine.Deleting || pod.RayHead || n.Cordon == nil {
+			c.broken("I1", "preempting Ray node %s, whose Machine nobody deletes", st.RayNode)
+		}
+	default:
+		c.broken("I1", "draining Ray node %s for the reason %q", st.RayNode, st.Drain)
+	}
+}
+
+func (c *checking) find(st Step) *Pod {
+	if len(st.Pods) == 0 {
+		return nil
+	}
+	return c.pod(st.Pods[0])
+}
+
+func (c *checking) pod(r PodRef) *Pod {
+	for i := range c.p.s.Pods {
+		if pod := &c.p.s.Pods[i]; refOf(pod) == r {
+			return pod
+		}
+	}
+	return nil
+}
+
+// workers checks what is done to the pods of a worker group: only ended Ray
+// nodes and pods without a node may go, and the group's minimum holds.
+func (c *checking) workers(st Step) {
+	c.fresh(st)
+	cluster := c.p.cluster[st.RayCluster]
+	if cluster == nil || cluster.Mode != ModeLead || !cluster.planned() {
+		c.broken("I1", "%s of %s, which is not led", st.Kind, st.RayCluster)
+		return
+	}
+	w := cluster.workerGroup(st.WorkerGroup)
+	if w == nil || st.From != w.Replicas {
+		c.broken("I2", "%s of %s %s from %d, which is not what it has", st.Kind, st.RayCluster, st.WorkerGroup, st.From)
+		return
+	}
+	if st.Kind == StepShrinkWorkers {
+		going := (int64(len(st.Pods)) + w.hosts() - 1) / w.hosts()
+		if st.To > w.base() || st.To < min(w.Min, w.Max) || st.To < w.base()-going {
+			c.broken("I2", "shrinking %s %s from %d to %d for %d pods", st.RayCluster, st.WorkerGroup, st.From, st.To, len(st.Pods))
+		}
+	}
+	for _, r := range st.Pods {
+		pod := c.pod(r)
+		ended := pod != nil && (c.p.pod[pod].work == workDead || st.Kind == StepShrinkWorkers && (pod.Node == "" || c.p.pod[pod].work == workLeaving))
+		if !ended || pod.RayCluster != st.RayCluster || pod.RayGroup != st.WorkerGroup {
+			c.broken("I1", "%s of pod %s/%s, which is unknown, of another group, or may serve", st.Kind, r.Namespace, r.Name)
+		}
+	}
+}
+
+// evict moves pods that are not Ray's and do not block off a cordoned node.
+func (c *checking) evict(st Step) {
+	c.fresh(st)
+	n := c.p.node[st.Node]
+	for _, r := range st.Pods {
+		if pod := c.pod(r); n == nil || n.Cordon == nil || pod == nil || pod.Node != st.Node || c.p.pod[pod].work != workMovable {
+			c.broken("I1", "evicting pod %s/%s, which may not be moved off node %s", r.Namespace, r.Name, st.Node)
+		}
+	}
+}
+
+// release lets go of a Machine that is being deleted when nothing of Ray's is
+// on it, when a person says so, or when its node is out of reach.
+func (c *checking) release(st Step) {
+	for _, key := range st.Machines {
+		m := c.p.machine[key]
+		if m == nil || !m.Deleting {
+			c.broken("I1", "releasing Machine %s, which nobody deletes", key)
+			continue
+		}
+		n := c.p.node[m.Node]
+		if m.Release || m.Node == "" || n == nil || c.p.outOfReach(n) {
+			continue
+		}
+		c.fresh(st)
+		for _, pod := range n.pods {
+			if k := c.p.pod[pod].work; k >= workHead && !c.p.off(pod) {
+				c.broken("I1", "releasing Machine %s, whose Node %s carries Ray pod %s", key, n.Name, pod.Key())
+			}
+		}
+		if n.Cordon == nil {
+			c.broken("I1", "releasing Machine %s, whose Node %s is not cordoned", key, n.Name)
+		}
+	}
+}
+
+// totals holds the plan as a whole to the limits of the policy.
+func (c *checking) totals(plan Plan) {
+	pol := c.p.s.Policy
+	var grown, removed int64
+	for _, st := range plan.Steps {
+		switch st.Kind { //nolint:exhaustive // only these two change the number of Machines
+		case StepGrow:
+			grown = addSat(grown, st.To-st.From)
+			if pol.MaxGrowPerGroup > 0 && st.To-st.From > pol.MaxGrowPerGroup {
+				c.broken("I2", "growing %s by %d, more than one plan may", st.Group, st.To-st.From)
+			}
+		case StepRemove:
+			removed = addSat(removed, st.From-st.To)
+		}
+	}
+	if pol.Paused && len(plan.Steps) > 0 {
+		c.broken("I2", "taking %d steps while paused", len(plan.Steps))
+	}
+	within := func(what string, n, limit int64) {
+		if limit > 0 && n > limit {
+			c.broken("I2", "%s %d Machines, the limit is %d", what, n, limit)
+		}
+	}
+	within("growing in one plan by", grown, pol.MaxGrowPerTick)
+	within("removing in one plan", removed, pol.MaxRemovePerTick)
+	if grown > 0 {
+		within("having in all", addSat(c.p.machines(), grown), pol.MaxMachines)
+		within("growing in one hour by", addSat(c.p.grownLately(), grown), pol.MaxGrowPerHour)
+	}
+	if removed > 0 {
+		within("removing in one hour", addSat(c.p.removedLately(), removed), pol.MaxRemovePerHour)
+	}
+	c.tenants(plan)
+}
+
+// tenants holds what is bought to the limits of each namespace.
+func (c *checking) tenants(plan Plan) {
+	for _, l := range c.p.s.Policy.TenantLimits {
+		if l.Namespace == "" || l.MaxMachines <= 0 {
+			continue
+		}
+		machines, _ := c.p.tenantHolds(l.Namespace)
+		var bought int64
+		for _, n := range plan.Nodes {
+			if n.New && slices.ContainsFunc(n.Pods, func(pl Placement) bool { return tenantOf(pl.Demand) == l.Namespace }) {
+				bought += n.Count
+			}
+		}
+		if bought > 0 && machines+bought > l.MaxMachines {
+			c.broken("I2", "buying %d Machines for namespace %s, which has %d of %d", bought, l.Namespace, machines, l.MaxMachines)
+		}
+	}
+}
+
+// outOfReach tells whether the node has been unreachable for longer than a hook
+// may hold it, and Ray does not say otherwise.
+func (p *planning) outOfReach(n *nodeState) bool {
+	limit := time.Duration(p.s.Policy.UnreachableRelease)
+	if n.Ready || n.UnreadySince.IsZero() || limit <= 0 || p.s.At.Sub(n.UnreadySince) <= limit {
+		return false
+	}
+	for _, pod := range n.pods {
+		st := p.pod[pod]
+		if c := st.cluster; c == nil || !c.planned() {
+			continue
+		}
+		// Of two views, that of the one who still sees work counts.
+		if r := st.ray; r != nil && (r.Status == RayNodeRunning || r.Status == RayNodeDraining) {
+			return false
+		}
+	}
+	return true
+}
+
+// off tells whether the pod is of a cluster whose pods count as ordinary ones.
+func (p *planning) off(pod *Pod) bool {
+	c := p.pod[pod].cluster
+	return c != nil && c.Mode == ModeOff
+}
