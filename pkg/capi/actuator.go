@@ -4,13 +4,10 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,11 +18,18 @@ import (
 // ActuatorOptions are the options of an [Actuator].
 type ActuatorOptions struct {
 	// Management and Workload read from and write to the API servers, not caches;
-	// they may be the same. The rights that are used: get on clusters, get on
-	// machinedeployments and update on machinedeployments/scale, list on
+	// they may be the same. The rights that are used: get on clusters, get and
+	// patch on machinedeployments and update on machinedeployments/scale, list on
 	// machinesets, get, list and patch on machines; get, list and patch on nodes,
-	// list on pods.
+	// get and list on pods, create on pods/eviction.
 	Management, Workload client.Client
+	// UnreachableRelease is how long the Node of a Machine that is being deleted
+	// must have been unreachable before its hook is released. Zero: never for
+	// that reason.
+	UnreachableRelease time.Duration
+	// Wrote, if not nil, is told of every object right after it was written, so
+	// that a cache can be held to be at least as new.
+	Wrote func(client.Object)
 	// Namespace and ClusterName bound what is ever written to.
 	Namespace, ClusterName string
 	// Log may be nil.
@@ -95,79 +99,19 @@ func (a *Actuator) writeScale(ctx context.Context, md *clusterv1.MachineDeployme
 		Spec:       autoscalingv1.ScaleSpec{Replicas: int32(to)},
 	}
 	err := a.o.Management.SubResource("scale").Update(ctx, md.DeepCopy(), client.WithSubResourceBody(scale), client.FieldOwner(fieldOwner))
+	if err == nil {
+		written := md.DeepCopy()
+		written.ResourceVersion = scale.ResourceVersion
+		a.written(written)
+	}
 	return classify("scaling MachineDeployment "+md.Namespace+"/"+md.Name, err)
 }
 
-// Cordon puts our taint on step.Node, so that no pod can land on it any more.
-//
-// Precondition, read anew: the Node is the one with step.NodeUID, and no pod is
-// on it but those of DaemonSets and mirrors of static pods. A Node that already
-// carries our cordon, from whatever plan, is left alone. A pod that lands between
-// the check and the write is found by [Actuator.Remove].
-func (a *Actuator) Cordon(ctx context.Context, step planner.Step, planID string, at time.Time) error {
-	value, err := FormatMark(planner.Mark{PlanID: planID, At: at})
-	if err != nil {
-		return fmt.Errorf("cordoning Node %s: %w", step.Node, err)
+// written passes on what the API server answered to a write.
+func (a *Actuator) written(o client.Object) {
+	if a.o.Wrote != nil {
+		a.o.Wrote(o)
 	}
-	n, err := a.readNode(ctx, step.Node, step.NodeUID)
-	if err != nil {
-		return err
-	}
-	if _, ok := cordonOf(n); ok {
-		return nil
-	}
-	if !n.DeletionTimestamp.IsZero() {
-		return moved("Node %s is being deleted", step.Node)
-	}
-	if err := a.vacant(ctx, step.Node); err != nil {
-		return err
-	}
-	taints := slices.DeleteFunc(slices.Clone(n.Spec.Taints), func(t corev1.Taint) bool {
-		return t.Key == planner.CordonTaint && t.Effect == corev1.TaintEffectNoSchedule
-	})
-	taints = append(taints, corev1.Taint{Key: planner.CordonTaint, Value: value, Effect: corev1.TaintEffectNoSchedule})
-	if err := a.writeTaints(ctx, n, taints); err != nil {
-		return err
-	}
-	a.wrote("node cordoned", step, planID)
-	return nil
-}
-
-// Uncordon takes our taint back from step.Node. A Node that is gone, or does not
-// carry it, is left alone; a namesake with another UID is [ErrMoved].
-func (a *Actuator) Uncordon(ctx context.Context, step planner.Step) error {
-	n, err := a.readNode(ctx, step.Node, step.NodeUID)
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	taints := slices.DeleteFunc(slices.Clone(n.Spec.Taints), ours)
-	if len(taints) == len(n.Spec.Taints) {
-		return nil
-	}
-	if err := a.writeTaints(ctx, n, taints); err != nil {
-		return err
-	}
-	a.wrote("node uncordoned", step, "")
-	return nil
-}
-
-// ours tells whether the taint is a cordon that a coordinator wrote.
-func ours(t corev1.Taint) bool {
-	_, ok := ParseMark(t.Value)
-	return ok && t.Key == planner.CordonTaint
-}
-
-// writeTaints replaces the taints, provided that the Node is still the version
-// that was read. A merge patch replaces the list as a whole; a strategic one
-// would merge by key and drop taints that share it.
-func (a *Actuator) writeTaints(ctx context.Context, n *corev1.Node, taints []corev1.Taint) error {
-	before := n.DeepCopy()
-	n.Spec.Taints = taints
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	return classify("writing the taints of Node "+n.Name, a.o.Workload.Patch(ctx, n, patch, client.FieldOwner(fieldOwner)))
 }
 
 func (a *Actuator) wrote(what string, step planner.Step, planID string) {

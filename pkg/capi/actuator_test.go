@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
@@ -142,6 +143,108 @@ func TestCordon(t *testing.T) {
 			assert.Len(t, w.writes, writes)
 		})
 	}
+}
+
+// TestCordonWithPods: in lead mode the idle Ray pods are still there, and pods
+// that can be moved never forbid it.
+// Fault 22: a pod that must not be disturbed keeps its node.
+// Fault 25: pods of DaemonSets keep nothing.
+func TestCordonWithPods(t *testing.T) {
+	t.Parallel()
+	owned := controlledBy("apps/v1", "ReplicaSet", "web")
+	idle := pod("idle", "n", rayPod)
+	for name, c := range map[string]struct {
+		pods  []*corev1.Pod
+		moved string
+	}{
+		"named":                {pods: []*corev1.Pod{idle}},
+		"Ray's, not named":     {pods: []*corev1.Pod{idle, pod("other", "n", rayPod)}, moved: "pod jobs/other is on Node n: it is Ray's"},
+		"a namesake":           {pods: []*corev1.Pod{pod("idle", "n", rayPod, func(p *corev1.Pod) { p.UID = "new" })}, moved: "it is Ray's"},
+		"Ray's, terminating":   {pods: []*corev1.Pod{pod("other", "n", rayPod, terminating)}, moved: "it is Ray's"},
+		"movable":              {pods: []*corev1.Pod{pod("web", "n", owned)}},
+		"no controller":        {pods: []*corev1.Pod{pod("bare", "n")}, moved: "no controller would make it anew"},
+		"bare, on its way out": {pods: []*corev1.Pod{pod("bare", "n", terminating)}},
+		"safe-to-evict=false":  {pods: []*corev1.Pod{pod("web", "n", owned, noted(annotationSafeToEvict, "false"))}, moved: "is false"},
+		"do-not-disrupt":       {pods: []*corev1.Pod{pod("web", "n", owned, noted(annotationDoNotDisrupt, "true"))}, moved: "is true"},
+		"local storage":        {pods: []*corev1.Pod{pod("web", "n", owned, func(p *corev1.Pod) { p.Spec.Volumes = []corev1.Volume{{Name: "d", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}} })}, moved: "own disk"},
+		"DaemonSets":           {pods: []*corev1.Pod{pod("d", "n", controlledBy("apps/v1", "DaemonSet", "d"), noted(annotationSafeToEvict, "false"))}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, node("n", nil))
+			for _, p := range c.pods {
+				require.NoError(t, w.Create(t.Context(), p.DeepCopy()))
+				if p.DeletionTimestamp != nil {
+					require.NoError(t, w.Delete(t.Context(), p.DeepCopy()))
+				}
+			}
+			step := cordonStep("n")
+			step.Pods = []planner.PodRef{{Namespace: "jobs", Name: "idle", UID: "p-idle"}}
+			err := w.actuator().Cordon(t.Context(), step, testPlan, testTime)
+			if c.moved != "" {
+				require.ErrorIs(t, err, ErrMoved)
+				require.ErrorContains(t, err, c.moved)
+				assert.Empty(t, w.writes)
+				return
+			}
+			require.NoError(t, err)
+			_, ok := cordonOf(w.node(t, "n"))
+			assert.True(t, ok)
+		})
+	}
+}
+
+// TestCordonOfADeletedMachine: what runs there is to go in any case; the cordon
+// keeps new pods away while it does.
+// Fault 35: somebody else deletes a Machine whose Ray nodes work.
+func TestCordonOfADeletedMachine(t *testing.T) {
+	t.Parallel()
+	of := func(n *corev1.Node) {
+		n.Annotations = map[string]string{clusterv1.MachineAnnotation: "m", clusterv1.ClusterNamespaceAnnotation: testNamespace}
+	}
+	w := newWorld(t, node("n", nil, of), pod("busy", "n", rayPod), pod("bare", "n"), machine("m", "a", "n", deleting))
+	require.NoError(t, w.actuator().Cordon(t.Context(), cordonStep("n"), testPlan, testTime))
+	w = newWorld(t, node("n", nil, of), pod("busy", "n", rayPod), machine("m", "a", "n"))
+	require.ErrorIs(t, w.actuator().Cordon(t.Context(), cordonStep("n"), testPlan, testTime), ErrMoved)
+	w = newWorld(t, node("n", nil, of), pod("busy", "n", rayPod), machine("m", "a", "other", deleting))
+	require.ErrorIs(t, w.actuator().Cordon(t.Context(), cordonStep("n"), testPlan, testTime), ErrMoved)
+}
+
+func rayPod(p *corev1.Pod) {
+	controlledBy("ray.io/v1", "RayCluster", "train")(p)
+	p.Labels = map[string]string{labelRayCluster: "train"}
+}
+
+// terminating pods are deleted by whoever creates them.
+func terminating(p *corev1.Pod) {
+	p.Finalizers = []string{"test/hold"}
+	p.DeletionTimestamp = new(metav1.NewTime(testTime))
+}
+
+func noted(k, v string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) { p.Annotations = map[string]string{k: v} }
+}
+
+func TestSoftTaint(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, node("n", nil, cordoned), pod("busy", "n"))
+	step := planner.Step{Kind: planner.StepSoftTaint, Node: "n", NodeUID: "n-n"}
+	require.NoError(t, w.actuator().SoftTaint(t.Context(), step, testPlan, testTime))
+	assert.Contains(t, w.node(t, "n").Spec.Taints, corev1.Taint{Key: planner.SoftTaintKey, Value: "plan-7.1790000000", Effect: corev1.TaintEffectPreferNoSchedule})
+	require.NoError(t, w.actuator().SoftTaint(t.Context(), step, "plan-8", testTime), "again")
+	assert.Len(t, w.writes, 1)
+
+	require.NoError(t, w.actuator().SoftUntaint(t.Context(), step))
+	assert.Len(t, w.node(t, "n").Spec.Taints, 1, "the cordon stays")
+	require.NoError(t, w.actuator().SoftUntaint(t.Context(), step), "again")
+	assert.Len(t, w.writes, 2)
+
+	step.NodeUID = "old"
+	require.ErrorIs(t, w.actuator().SoftTaint(t.Context(), step, testPlan, testTime), ErrMoved)
+	require.ErrorIs(t, w.actuator().SoftUntaint(t.Context(), step), ErrMoved)
+	step.Node = "gone"
+	require.ErrorIs(t, w.actuator().SoftTaint(t.Context(), step, testPlan, testTime), ErrMoved)
+	require.NoError(t, w.actuator().SoftUntaint(t.Context(), step))
 }
 
 func TestCordonLosesTheRace(t *testing.T) {

@@ -165,18 +165,32 @@ func (a *Actuator) readNode(ctx context.Context, name, uid string) (*corev1.Node
 	return n, nil
 }
 
-// vacant checks that no pod is on the node but those that belong to it.
-func (a *Actuator) vacant(ctx context.Context, node string) error {
+// podsOn lists the pods that hold a node: not those that are finished, and not
+// those that belong to it.
+func (a *Actuator) podsOn(ctx context.Context, node string) ([]*corev1.Pod, error) {
 	var pods corev1.PodList
 	if err := a.o.Workload.List(ctx, &pods, client.MatchingFields{"spec.nodeName": node}); err != nil {
-		return classify("listing the pods on Node "+node, err)
+		return nil, classify("listing the pods on Node "+node, err)
 	}
+	var out []*corev1.Pod
 	for i := range pods.Items {
 		// The filter is the server's; it is checked, because everything depends
 		// on it.
 		if p := &pods.Items[i]; p.Spec.NodeName == node && !finished(p) && !bound(p) {
-			return moved("pod %s/%s is on Node %s", p.Namespace, p.Name, node)
+			out = append(out, p)
 		}
+	}
+	return out, nil
+}
+
+// vacant checks that no pod is on the node but those that belong to it.
+func (a *Actuator) vacant(ctx context.Context, node string) error {
+	pods, err := a.podsOn(ctx, node)
+	if err != nil {
+		return err
+	}
+	if len(pods) > 0 {
+		return moved("pod %s/%s is on Node %s", pods[0].Namespace, pods[0].Name, node)
 	}
 	return nil
 }

@@ -1,5 +1,7 @@
 package capi
 
+import clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+
 // The Cluster Autoscaler's capacity hints on a MachineDeployment
 // (kubernetes/autoscaler:
 // cluster-autoscaler/cloudprovider/clusterapi/clusterapi_utils.go).
@@ -25,6 +27,7 @@ const (
 	annotationSafeToEvict  = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 	annotationSafeVolumes  = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 	annotationDoNotDisrupt = "karpenter.sh/do-not-disrupt"
+	annotationNodeKeep     = "cluster-autoscaler.kubernetes.io/scale-down-disabled" // on a Node
 )
 
 // Labels that KubeRay puts on Ray pods
@@ -34,12 +37,25 @@ const (
 	labelRayGroup    = "ray.io/group"
 	labelRayNodeType = "ray.io/node-type"
 	kindRayCluster   = "RayCluster"
+	labelRayReplica  = "ray.io/worker-group-replica-name"
 	rayNodeTypeHead  = "head"
 )
 
 // What the coordinator itself writes and reads; the taint of a cordon is
-// planner.CordonTaint.
+// planner.CordonTaint, that of a node which should empty planner.SoftTaintKey.
 const (
+	// HookAnnotation on a Machine makes Cluster API wait before it drains the
+	// Node of a Machine that somebody deletes, until the annotation is gone.
+	HookAnnotation = clusterv1.PreDrainDeleteHookAnnotationPrefix + "/tandem"
+	// ReleaseAnnotation on a Machine is a person's order to let go of it
+	// whatever is on it. Any value but "false" counts.
+	ReleaseAnnotation = "tandem-autoscaler.io/release"
+	// PausedAnnotation on a MachineDeployment pauses that group, on a Cluster
+	// everything. The value is free text that is shown; "false" does not pause.
+	PausedAnnotation = "tandem-autoscaler.io/paused"
+	// BackoffAnnotation on a MachineDeployment holds its rests after failed
+	// growth, as a JSON list of planner.Backoff.
+	BackoffAnnotation = "tandem-autoscaler.io/backoff"
 	// DeleteMarkAnnotation on a Machine, beside Cluster API's
 	// cluster.x-k8s.io/delete-machine, says that the delete mark is ours. Its
 	// value has the form of [FormatMark].
@@ -58,3 +74,6 @@ const groupSupervisor = "vmware.infrastructure.cluster.x-k8s.io"
 // fieldOwner is the name under which the coordinator's writes appear in
 // managedFields.
 const fieldOwner = "tandem-coordinator"
+
+// hookOwner is the value of the hook's annotation, for people.
+const hookOwner = "tandem-coordinator"

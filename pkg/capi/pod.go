@@ -66,7 +66,7 @@ func rayCluster(p *corev1.Pod) string {
 // blocks tells why a pod must not be disturbed, or nothing. The volumes and the
 // restarts of Ray pods are Ray's own business: they go only when Ray lets go of
 // them.
-func blocks(p *corev1.Pod, ray bool) string {
+func blocks(p *corev1.Pod, ofRay bool) string {
 	safe := p.Annotations[annotationSafeToEvict]
 	switch {
 	case bound(p):
@@ -75,7 +75,7 @@ func blocks(p *corev1.Pod, ray bool) string {
 		return "annotation " + annotationSafeToEvict + " is false"
 	case p.Annotations[annotationDoNotDisrupt] == "true":
 		return "annotation " + annotationDoNotDisrupt + " is true"
-	case ray || safe == "true":
+	case ofRay || safe == "true":
 		return ""
 	case metav1.GetControllerOfNoCopy(p) == nil:
 		return "no controller would make it anew"
@@ -98,3 +98,6 @@ func localStorage(p *corev1.Pod) string {
 	}
 	return ""
 }
+
+// ray tells whether the pod belongs to a RayCluster.
+func ray(p *corev1.Pod) bool { return rayCluster(p) != "" }

@@ -238,19 +238,7 @@ func carriesBoth(m *clusterv1.Machine) bool {
 // annotate sets annotations of a Machine, or removes those whose value is empty,
 // provided that it is still the version that was read.
 func (a *Actuator) annotate(ctx context.Context, m *clusterv1.Machine, set map[string]string) error {
-	before := m.DeepCopy()
-	if m.Annotations == nil {
-		m.Annotations = make(map[string]string, len(set))
-	}
-	for k, v := range set {
-		if v == "" {
-			delete(m.Annotations, k)
-			continue
-		}
-		m.Annotations[k] = v
-	}
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	return a.o.Management.Patch(ctx, m, patch, client.FieldOwner(fieldOwner))
+	return a.annotateObject(ctx, m, set)
 }
 
 // takeBack removes the marks of a removal that did not happen, and returns why

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -51,8 +52,10 @@ type world struct {
 	onWrite func(n int, what string) error
 	// afterWrite is called after a write that succeeded; an error hides that.
 	afterWrite func(n int, what string) error
-	writes     []string
-	reads      []string
+	// budget tells whether a disruption budget forbids to evict the pod.
+	budget func(*corev1.Pod) bool
+	writes []string
+	reads  []string
 }
 
 func newWorld(t *testing.T, objects ...client.Object) *world {
@@ -67,6 +70,9 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 			},
 			Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 				return w.write(fmt.Sprintf("patch %T %s", o, o.GetName()), func() error { return c.Patch(ctx, o, p, opts...) })
+			},
+			SubResourceCreate: func(ctx context.Context, c client.Client, sub string, o, body client.Object, opts ...client.SubResourceCreateOption) error {
+				return w.write(sub+" "+o.GetName(), func() error { return w.evict(ctx, c, o, body) })
 			},
 			SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
 				if sub != "scale" {
@@ -111,6 +117,29 @@ func updateScale(ctx context.Context, c client.Client, o client.Object, opts []c
 	}
 	md.Spec.Replicas = new(scale.Spec.Replicas)
 	return c.Update(ctx, md)
+}
+
+// evict does what the API server does with an eviction: it holds preconditions
+// and disruption budgets, and then deletes the pod.
+func (w *world) evict(ctx context.Context, c client.Client, o, body client.Object) error {
+	eviction, ok := body.(*policyv1.Eviction)
+	if !ok || eviction.Name != o.GetName() || eviction.DeleteOptions == nil || eviction.DeleteOptions.Preconditions == nil {
+		return apierrors.NewBadRequest("no Eviction with preconditions")
+	}
+	p := &corev1.Pod{}
+	if err := c.Get(ctx, client.ObjectKeyFromObject(o), p); err != nil {
+		return err
+	}
+	must := eviction.DeleteOptions.Preconditions
+	if must.UID == nil || *must.UID != p.UID || must.ResourceVersion == nil || *must.ResourceVersion != p.ResourceVersion {
+		return apierrors.NewConflict(schema.GroupResource{Resource: "pods"}, p.Name, fmt.Errorf("a precondition failed"))
+	}
+	if w.budget != nil && w.budget(p) {
+		err := apierrors.NewTooManyRequests("the pod's disruption budget does not allow it", 0)
+		err.ErrStatus.Details.Causes = append(err.ErrStatus.Details.Causes, metav1.StatusCause{Type: policyv1.DisruptionBudgetCause, Message: "needs 1 healthy pod and has 1 currently"})
+		return err
+	}
+	return c.Delete(ctx, p)
 }
 
 func (w *world) actuator() *Actuator {
