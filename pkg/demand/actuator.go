@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/tandem-autoscaler/tandem/pkg/config"
+	"github.com/tandem-autoscaler/tandem/pkg/demand/gcs"
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
 
@@ -19,105 +21,111 @@ import (
 // step was not taken, and the next plan will know better.
 var ErrMoved = errors.New("precondition moved")
 
-// ActuatorOptions of an [Actuator]. All but DefaultMode are needed.
-type ActuatorOptions struct {
-	// Reader reads live objects, not those of a cache.
-	Reader client.Reader
-	// Writer patches RayClusters.
-	Writer client.Writer
-	// DefaultMode is that of the source.
-	DefaultMode string
+// ErrDrainRefused says that a raylet was asked to end because it is idle and
+// refused, because it is not idle any more. The GCS has marked its actors as
+// preempted nevertheless, so the node must not be asked again before it has been
+// idle for its whole timeout anew.
+var ErrDrainRefused = errors.New("drain refused")
+
+// fieldOwner is the name under which the API server keeps what is ours in a
+// RayCluster (metadata.managedFields).
+const fieldOwner = "tandem-coordinator"
+
+// Drainer is what the actuator needs of a [gcs.Client].
+type Drainer interface {
+	GCS
+	DrainIdle(ctx context.Context, node gcs.NodeID, message string) (accepted bool, why string, err error)
+	DrainPreempt(ctx context.Context, node gcs.NodeID, message string, deadline time.Time) (accepted bool, why string, err error)
 }
 
-// Actuator writes to RayClusters in lead mode.
+// ActuatorOptions of an [Actuator]. Reader and Writer are needed.
+type ActuatorOptions struct {
+	// Reader reads live objects, not those of a cache: RayClusters, pods, Nodes.
+	Reader client.Reader
+	// Writer patches RayClusters and deletes pods.
+	Writer client.Writer
+	// DefaultMode and Credentials are those of the source.
+	DefaultMode string
+	Credentials []config.GCSCredentials
+	// Timeout of one call to a GCS (5 s).
+	Timeout time.Duration
+	// Dial reaches a GCS ([gcs.Dial]).
+	Dial func(gcs.Options) (Drainer, error)
+}
+
+// Actuator writes to RayClusters, and to Ray's own nodes. Every method reads its
+// precondition anew, from the API server and, where a Ray node matters, from the
+// GCS, and binds its write to what it read. An error that wraps [ErrMoved] asks
+// for a new plan: nothing was written. After any other error the outcome may be
+// unknown; since all values are absolute, the next plan decides. A step that was
+// taken already succeeds or has moved, so taking it twice does no harm.
 type Actuator struct{ o ActuatorOptions }
 
 // NewActuator makes an actuator.
-func NewActuator(o ActuatorOptions) *Actuator { return &Actuator{o: o} }
+func NewActuator(o ActuatorOptions) *Actuator {
+	o.Timeout = orDefault(o.Timeout, 5*time.Second)
+	if o.Dial == nil {
+		o.Dial = func(g gcs.Options) (Drainer, error) { return gcs.Dial(g) }
+	}
+	return &Actuator{o: o}
+}
 
 // GrowWorkers raises the replicas of a worker group to step.To, if the live
 // object still is what the step was planned from. The one patch is bound to the
-// version that was read. An error that matches [ErrMoved] asks for a new plan;
-// after any other the outcome may be unknown, and since the value is absolute,
-// the next plan decides.
+// version that was read.
 func (a *Actuator) GrowWorkers(ctx context.Context, step planner.Step) error {
-	namespace, name, ok := strings.Cut(step.RayCluster, "/")
-	if step.Kind != planner.StepGrowWorkers || !ok || step.WorkerGroup == "" || step.To <= step.From {
+	if step.Kind != planner.StepGrowWorkers || step.WorkerGroup == "" || step.To <= step.From || !strings.Contains(step.RayCluster, "/") {
 		return fmt.Errorf("growing workers: step %s of worker group %q of RayCluster %q from %d to %d is no growth", step.Kind, step.WorkerGroup, step.RayCluster, step.From, step.To)
 	}
 	where := fmt.Sprintf("growing worker group %q of RayCluster %s", step.WorkerGroup, step.RayCluster)
-	u := &unstructured.Unstructured{}
-	u.SetGroupVersionKind(RayClusterKind())
-	if err := a.o.Reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, u); err != nil {
-		if apierrors.IsNotFound(err) {
-			return fmt.Errorf("%s: %w: the RayCluster is gone", where, ErrMoved)
-		}
-		return fmt.Errorf("%s: reading it: %w", where, err)
-	}
-	c := RayCluster(u, a.o.DefaultMode)
-	index, why := groupFor(&c, step)
-	if why != "" {
-		return fmt.Errorf("%s: %w: %s", where, ErrMoved, why)
-	}
-	patch, err := growPatch(u.GetResourceVersion(), index, step)
+	l, err := a.cluster(ctx, step.RayCluster)
 	if err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
-	if err := a.o.Writer.Patch(ctx, u, client.RawPatch(types.JSONPatchType, patch)); err != nil {
-		// A test of the patch that fails comes as 422, an object that went in
-		// between as 404.
-		if apierrors.IsConflict(err) || apierrors.IsInvalid(err) || apierrors.IsNotFound(err) {
-			return fmt.Errorf("%s: %w: %w", where, ErrMoved, err)
-		}
-		return fmt.Errorf("%s: patching it: %w", where, err)
+	g, err := l.leadGroup(step)
+	if err != nil {
+		return fmt.Errorf("%s: %w", where, err)
+	}
+	if step.To < g.Min || step.To > g.Max {
+		return fmt.Errorf("%s: %w", where, moved("%d replicas are outside of minReplicas %d and maxReplicas %d", step.To, g.Min, g.Max))
+	}
+	if err := a.patch(ctx, l, g.path("groupName", step.WorkerGroup), g.replicas(step.To)); err != nil {
+		return fmt.Errorf("%s: %w", where, err)
 	}
 	return nil
 }
 
-// groupFor finds the index of the step's worker group, or tells why the step
-// must not be taken.
-func groupFor(c *planner.RayCluster, step planner.Step) (index int, why string) {
-	switch {
-	case c.Invalid != "":
-		return 0, c.Invalid
-	case c.Mode != planner.ModeLead:
-		return 0, fmt.Sprintf("its mode is %s, not lead", c.Mode)
-	case c.Suspended:
-		return 0, "it is suspended or being deleted"
-	}
-	for i := range c.WorkerGroups {
-		g := &c.WorkerGroups[i]
-		if g.Name != step.WorkerGroup {
-			continue
-		}
-		switch {
-		case g.Invalid != "":
-			return 0, g.Invalid
-		case g.Suspended:
-			return 0, "the group is suspended"
-		case g.Replicas != step.From:
-			return 0, fmt.Sprintf("replicas is %d, not %d as planned from", g.Replicas, step.From)
-		case step.To < g.Min || step.To > g.Max:
-			return 0, fmt.Sprintf("%d replicas are outside of minReplicas %d and maxReplicas %d", step.To, g.Min, g.Max)
-		}
-		return i, ""
-	}
-	return 0, "it has no such worker group"
+// moved is an [ErrMoved] with its reason.
+func moved(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrMoved, fmt.Sprintf(format, args...))
 }
 
+// patchOp is one operation of a JSON patch (RFC 6902).
 type patchOp struct {
 	Op    string `json:"op"`
 	Path  string `json:"path"`
 	Value any    `json:"value"`
 }
 
-// growPatch is one JSON patch that applies to the version read and to no other.
-// Replicas is added, not replaced, because it may be absent.
-func growPatch(version string, index int, step planner.Step) ([]byte, error) {
-	group := fmt.Sprintf("/spec/workerGroupSpecs/%d", index)
-	return json.Marshal([]patchOp{
-		{Op: "test", Path: "/metadata/resourceVersion", Value: version},
-		{Op: "test", Path: group + "/groupName", Value: step.WorkerGroup},
-		{Op: "add", Path: group + "/replicas", Value: step.To},
-	})
+// patch writes the operations in one JSON patch that applies to the version of
+// the RayCluster that was read, and to no other.
+func (a *Actuator) patch(ctx context.Context, l *liveCluster, ops ...[]patchOp) error {
+	all := []patchOp{{Op: "test", Path: "/metadata/resourceVersion", Value: l.object.GetResourceVersion()}}
+	for _, some := range ops {
+		all = append(all, some...)
+	}
+	b, err := json.Marshal(all)
+	if err != nil {
+		return fmt.Errorf("encoding the patch: %w", err)
+	}
+	err = a.o.Writer.Patch(ctx, l.object.DeepCopy(), client.RawPatch(types.JSONPatchType, b), client.FieldOwner(fieldOwner))
+	switch {
+	case err == nil:
+		return nil
+	case apierrors.IsConflict(err), apierrors.IsInvalid(err), apierrors.IsNotFound(err):
+		// A test of the patch that fails comes as 422, an object that went in
+		// between as 404.
+		return fmt.Errorf("%w: %w", ErrMoved, err)
+	}
+	return fmt.Errorf("patching it: %w", err)
 }

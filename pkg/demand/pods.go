@@ -26,7 +26,9 @@ type rayPod struct {
 	name, uid, ip string
 	head, ready   bool
 	leaving       bool
-	created       metav1.Time
+	// autoscales tells that a live autoscaler of Ray's own runs in the pod.
+	autoscales bool
+	created    metav1.Time
 }
 
 // head is where the GCS of a cluster is: one pod, at one address.
@@ -88,12 +90,29 @@ func rayPodOf(p *corev1.Pod) rayPod {
 		leaving: p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
 		created: p.CreationTimestamp,
 	}
+	for i := range p.Spec.Containers {
+		c := &p.Spec.Containers[i]
+		out.autoscales = out.autoscales || out.head && c.Name == autoscalerContainer && !inert(c.Env)
+	}
 	for i := range p.Status.Conditions {
 		if c := &p.Status.Conditions[i]; c.Type == corev1.PodReady {
 			out.ready = c.Status == corev1.ConditionTrue
 		}
 	}
 	return out
+}
+
+// liveAutoscaler tells of a head pod in which Ray's own autoscaler lives, whatever
+// the object says now: the operator does not make a head pod anew when somebody
+// changes enableInTreeAutoscaling or the autoscaler's environment.
+func (p *pods) liveAutoscaler(c *cluster) string {
+	all := p.byCluster[c.UID]
+	for i := range all {
+		if pod := &all[i]; pod.autoscales && !pod.leaving {
+			return fmt.Sprintf("Ray's own autoscaler still runs in head pod %s: delete that pod once, so that it is made anew as the object says", pod.name)
+		}
+	}
+	return ""
 }
 
 // head finds the pod whose GCS is asked: the one that is asked already while it

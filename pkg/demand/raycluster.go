@@ -19,8 +19,12 @@ import (
 const (
 	labelCluster  = "ray.io/cluster"
 	labelNodeType = "ray.io/node-type"
+	labelGroup    = "ray.io/group"
+	labelReplica  = "ray.io/worker-group-replica-name"
 	nodeTypeHead  = "head"
-	ownManager    = "ray.io/kuberay-operator"
+	// autoscalerContainer is that of Ray's own autoscaler in a head pod.
+	autoscalerContainer = "autoscaler"
+	ownManager          = "ray.io/kuberay-operator"
 
 	defaultGCSPort     = "6379"
 	defaultMaxReplicas = 2147483647

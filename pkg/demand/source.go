@@ -282,7 +282,7 @@ func (s *Source) start(ctx context.Context, c *cluster, h head) *poller {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &poller{
 		o: &s.o, head: h, cancel: cancel, kick: make(chan struct{}, 1),
-		options: s.dialOptions(c, h),
+		options: dialOptions(c, h, s.o.Credentials, s.o.Timeout),
 		log:     s.o.Log.With(zap.String("cluster", c.Key())),
 		changed: func() { signal(s.changed) },
 	}
@@ -291,11 +291,13 @@ func (s *Source) start(ctx context.Context, c *cluster, h head) *poller {
 	return p
 }
 
-func (s *Source) dialOptions(c *cluster, h head) gcs.Options {
-	o := gcs.Options{Address: h.address, Timeout: s.o.Timeout}
+// dialOptions says how the GCS of a cluster is reached. Credentials of the
+// cluster's own name count more than those for every one of its namespace.
+func dialOptions(c *cluster, h head, credentials []config.GCSCredentials, timeout time.Duration) gcs.Options {
+	o := gcs.Options{Address: h.address, Timeout: timeout}
 	found := false
-	for i := range s.o.Credentials {
-		k := &s.o.Credentials[i]
+	for i := range credentials {
+		k := &credentials[i]
 		if k.Namespace != c.Namespace || k.Name != c.Name && (k.Name != "*" || found) {
 			continue
 		}

@@ -70,6 +70,22 @@ func (s *Server) OnDrain(answer func(*autoscalerpb.DrainNodeRequest) *autoscaler
 	s.onDrain = answer
 }
 
+// SetDrainFailure makes every later drain fail with this error of package status,
+// as that of a Ray without drains does; nil ends that.
+func (s *Server) SetDrainFailure(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drainFailure = err
+}
+
+// Preempted lists the ids of the nodes whose actors were marked as preempted, once
+// for each drain that did so, refused ones included.
+func (s *Server) Preempted() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.preempted)
+}
+
 // Crash tells what ended the server, or is empty.
 func (s *Server) Crash() string {
 	s.mu.Lock()

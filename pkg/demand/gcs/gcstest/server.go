@@ -49,24 +49,26 @@ type Server struct {
 	tb  TB
 	tls *tls.Config
 
-	mu         sync.Mutex
-	address    string
-	token      string
-	grpc       *grpc.Server
-	served     chan struct{}
-	session    int
-	version    int64
-	state      *autoscalerpb.ClusterResourceState
-	constraint *autoscalerpb.ClusterResourceConstraint
-	report     *autoscalerpb.AutoscalingState
-	delay      time.Duration
-	garbage    []byte
-	passive    bool
-	failure    error
-	onDrain    func(*autoscalerpb.DrainNodeRequest) *autoscalerpb.DrainNodeReply
-	crash      string
-	calls      int
-	drains     []*autoscalerpb.DrainNodeRequest
+	mu           sync.Mutex
+	address      string
+	token        string
+	grpc         *grpc.Server
+	served       chan struct{}
+	session      int
+	version      int64
+	state        *autoscalerpb.ClusterResourceState
+	constraint   *autoscalerpb.ClusterResourceConstraint
+	report       *autoscalerpb.AutoscalingState
+	delay        time.Duration
+	garbage      []byte
+	passive      bool
+	failure      error
+	onDrain      func(*autoscalerpb.DrainNodeRequest) *autoscalerpb.DrainNodeReply
+	drainFailure error
+	preempted    []string
+	crash        string
+	calls        int
+	drains       []*autoscalerpb.DrainNodeRequest
 }
 
 // Start runs a server until the test ends. Its state is that of a cluster

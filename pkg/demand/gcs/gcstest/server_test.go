@@ -1,6 +1,7 @@
 package gcstest_test
 
 import (
+	"bytes"
 	"fmt"
 	"sync"
 	"testing"
@@ -134,4 +135,54 @@ func TestConstraintAndReport(t *testing.T) {
 		return err == nil
 	}, deadline, tick)
 	assert.Empty(t, got.GetClusterResourceState().GetClusterResourceConstraints(), "a head without fault tolerance forgets")
+}
+
+func TestDrains(t *testing.T) {
+	t.Parallel()
+	const (
+		idle    = autoscalerpb.DrainNodeReason_DRAIN_NODE_REASON_IDLE_TERMINATION
+		preempt = autoscalerpb.DrainNodeReason_DRAIN_NODE_REASON_PREEMPTION
+	)
+	for name, c := range map[string]struct {
+		status    autoscalerpb.NodeStatus
+		reason    autoscalerpb.DrainNodeReason
+		accepted  bool
+		after     autoscalerpb.NodeStatus
+		preempted int
+	}{
+		"idle":                  {autoscalerpb.NodeStatus_IDLE, idle, true, autoscalerpb.NodeStatus_DEAD, 1},
+		"busy":                  {autoscalerpb.NodeStatus_RUNNING, idle, false, autoscalerpb.NodeStatus_RUNNING, 1},
+		"draining":              {autoscalerpb.NodeStatus_DRAINING, idle, true, autoscalerpb.NodeStatus_DRAINING, 1},
+		"dead":                  {autoscalerpb.NodeStatus_DEAD, idle, true, autoscalerpb.NodeStatus_DEAD, 0},
+		"unknown":               {autoscalerpb.NodeStatus_UNSPECIFIED, idle, true, autoscalerpb.NodeStatus_UNSPECIFIED, 0},
+		"busy, to be preempted": {autoscalerpb.NodeStatus_RUNNING, preempt, true, autoscalerpb.NodeStatus_DRAINING, 1},
+		"idle, to be preempted": {autoscalerpb.NodeStatus_IDLE, preempt, true, autoscalerpb.NodeStatus_DEAD, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := gcstest.Start(t, gcstest.Options{})
+			client := raw(t, s)
+			id := bytes.Repeat([]byte{7}, 28)
+			state := &autoscalerpb.ClusterResourceState{}
+			if name != "unknown" {
+				state.NodeStates = []*autoscalerpb.NodeState{{NodeId: id, Status: c.status, TotalResources: map[string]float64{"CPU": 1}, IdleDurationMs: 5}}
+			}
+			s.SetState(state)
+			reply, err := client.DrainNode(t.Context(), &autoscalerpb.DrainNodeRequest{NodeId: id, Reason: c.reason, DeadlineTimestampMs: 1})
+			require.NoError(t, err)
+			assert.Equal(t, c.accepted, reply.GetIsAccepted())
+			assert.Equal(t, !c.accepted, reply.GetRejectionReasonMessage() != "")
+			assert.Len(t, s.Preempted(), c.preempted)
+			got, err := client.GetClusterResourceState(t.Context(), &autoscalerpb.GetClusterResourceStateRequest{})
+			require.NoError(t, err)
+			for _, n := range got.GetClusterResourceState().GetNodeStates() {
+				assert.Equal(t, c.after, n.GetStatus())
+				assert.Equal(t, n.GetStatus() == autoscalerpb.NodeStatus_DEAD && c.status != n.GetStatus(), n.GetTotalResources() == nil)
+			}
+		})
+	}
+	s := gcstest.Start(t, gcstest.Options{})
+	s.SetDrainFailure(status.Error(codes.Unimplemented, "unknown method"))
+	_, err := raw(t, s).DrainNode(t.Context(), &autoscalerpb.DrainNodeRequest{NodeId: make([]byte, 28), Reason: idle})
+	assert.Equal(t, codes.Unimplemented, status.Code(err))
 }

@@ -1,6 +1,7 @@
 package gcstest
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -49,8 +50,9 @@ func (s *Server) RequestClusterResourceConstraint(_ context.Context, r *autoscal
 }
 
 // DrainNode answers as Ray does: an idle node ends at once, a busy one refuses
-// an idle termination, nobody refuses a preemption, and unknown or dead nodes
-// are drained already.
+// an idle termination, nobody refuses a preemption, and unknown, dead and draining
+// nodes are drained already. The actors of a node that lives are marked as
+// preempted before it is asked, whatever it answers.
 func (s *Server) DrainNode(_ context.Context, r *autoscalerpb.DrainNodeRequest) (*autoscalerpb.DrainNodeReply, error) {
 	switch {
 	case len(r.GetNodeId()) != nodeIDSize:
@@ -64,6 +66,9 @@ func (s *Server) DrainNode(_ context.Context, r *autoscalerpb.DrainNodeRequest) 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.drainFailure != nil {
+		return nil, s.drainFailure
+	}
 	s.drains = append(s.drains, proto.CloneOf(r))
 	if s.onDrain != nil {
 		return s.onDrain(r), nil
@@ -74,13 +79,13 @@ func (s *Server) DrainNode(_ context.Context, r *autoscalerpb.DrainNodeRequest) 
 func (s *Server) drain(r *autoscalerpb.DrainNodeRequest) *autoscalerpb.DrainNodeReply {
 	idle := r.GetReason() == autoscalerpb.DrainNodeReason_DRAIN_NODE_REASON_IDLE_TERMINATION
 	for _, n := range s.state.GetNodeStates() {
-		if hex.EncodeToString(n.GetNodeId()) != hex.EncodeToString(r.GetNodeId()) {
+		if !bytes.Equal(n.GetNodeId(), r.GetNodeId()) || n.GetStatus() == autoscalerpb.NodeStatus_DEAD {
 			continue
 		}
+		s.preempted = append(s.preempted, hex.EncodeToString(n.GetNodeId()))
 		switch status := n.GetStatus(); {
 		case status == autoscalerpb.NodeStatus_IDLE:
-			n.Status = autoscalerpb.NodeStatus_DEAD
-			n.TotalResources, n.AvailableResources, n.IdleDurationMs = nil, nil, 0
+			end(n)
 		case status == autoscalerpb.NodeStatus_RUNNING && idle:
 			return &autoscalerpb.DrainNodeReply{RejectionReasonMessage: "The node to be idle terminated is no longer idle."}
 		case status == autoscalerpb.NodeStatus_RUNNING:
@@ -88,6 +93,12 @@ func (s *Server) drain(r *autoscalerpb.DrainNodeRequest) *autoscalerpb.DrainNode
 		}
 	}
 	return &autoscalerpb.DrainNodeReply{IsAccepted: true}
+}
+
+// end is the death of a raylet: the node stays in the answers, without resources.
+func end(n *autoscalerpb.NodeState) {
+	n.Status = autoscalerpb.NodeStatus_DEAD
+	n.TotalResources, n.AvailableResources, n.IdleDurationMs = nil, nil, 0
 }
 
 func (s *Server) currentVersion() int64 {
