@@ -27,6 +27,7 @@ type Configuration struct {
 	Loop           Loop           `json:"loop"`
 	Growth         Growth         `json:"growth"`
 	Removal        Removal        `json:"removal"`
+	Tenants        []Tenant       `json:"tenants,omitempty"`
 	LeaderElection LeaderElection `json:"leaderElection"`
 	Server         Server         `json:"server"`
 	Journal        Journal        `json:"journal"`
@@ -123,6 +124,8 @@ type Loop struct {
 	Interval metav1.Duration `json:"interval"`
 	// DryRun plans and records but writes nothing.
 	DryRun bool `json:"dryRun,omitempty"`
+	// Paused plans and records, and takes no step until it is taken back.
+	Paused bool `json:"paused,omitempty"`
 }
 
 // Growth bounds buying.
@@ -130,16 +133,42 @@ type Growth struct {
 	ProvisionDeadline metav1.Duration `json:"provisionDeadline"`
 	BackoffInitial    metav1.Duration `json:"backoffInitial"`
 	BackoffMax        metav1.Duration `json:"backoffMax"`
-	// MaxPerTick and MaxMachines: zero means no bound.
+	// MaxPerTick, MaxPerGroup, MaxPerHour, MaxMachines and MaxAttempts: zero
+	// means no bound.
 	MaxPerTick  int64 `json:"maxPerTick,omitempty"`
+	MaxPerGroup int64 `json:"maxPerGroup,omitempty"`
+	MaxPerHour  int64 `json:"maxPerHour,omitempty"`
 	MaxMachines int64 `json:"maxMachines,omitempty"`
+	MaxAttempts int64 `json:"maxAttempts,omitempty"`
 }
 
 // Removal bounds giving back.
 type Removal struct {
 	Enabled    bool            `json:"enabled"`
 	VacantHold metav1.Duration `json:"vacantHold"`
-	MaxPerTick int64           `json:"maxPerTick,omitempty"`
+	// DemandHold looks back for arrivals of demand. Zero: no such hold.
+	DemandHold metav1.Duration `json:"demandHold"`
+	SoftTaints bool            `json:"softTaints"`
+	// MaxPerTick and MaxPerHour: zero means no bound.
+	MaxPerTick int64 `json:"maxPerTick,omitempty"`
+	MaxPerHour int64 `json:"maxPerHour,omitempty"`
+	// MaxUnreadyPercent and OKUnready stop all removals together.
+	MaxUnreadyPercent int64 `json:"maxUnreadyPercent"`
+	OKUnready         int64 `json:"okUnready"`
+	// Hooks, DrainDeadline and UnreachableRelease are about Machines that
+	// somebody else deletes.
+	Hooks              bool            `json:"hooks"`
+	DrainDeadline      metav1.Duration `json:"drainDeadline"`
+	UnreachableRelease metav1.Duration `json:"unreachableRelease"`
+}
+
+// Tenant bounds what the RayClusters of one namespace may have bought. The entry
+// with namespace "*" is for every namespace without one of its own. Zero: no bound.
+type Tenant struct {
+	Namespace   string `json:"namespace"`
+	MaxMachines int64  `json:"maxMachines,omitempty"`
+	// MaxGPUs counts whole GPUs.
+	MaxGPUs int64 `json:"maxGPUs,omitempty"`
 }
 
 // LeaderElection uses a Lease of the workload cluster.
@@ -175,8 +204,11 @@ func Default() Configuration {
 		Demand:      Demand{PollInterval: d(time.Second), Settle: d(400 * time.Millisecond), Timeout: d(5 * time.Second), StaleAfter: d(15 * time.Second)},
 		Catalogue:   Catalogue{VirtualMachineClasses: true, RefreshInterval: d(time.Minute)},
 		Loop:        Loop{Interval: d(5 * time.Second)},
-		Growth:      Growth{ProvisionDeadline: d(15 * time.Minute), BackoffInitial: d(5 * time.Minute), BackoffMax: d(30 * time.Minute)},
-		Removal:     Removal{Enabled: true, VacantHold: d(time.Minute)},
+		Growth:      Growth{ProvisionDeadline: d(15 * time.Minute), BackoffInitial: d(5 * time.Minute), BackoffMax: d(30 * time.Minute), MaxAttempts: 3},
+		Removal: Removal{
+			Enabled: true, VacantHold: d(time.Minute), DemandHold: d(10 * time.Minute), SoftTaints: true, MaxPerTick: 10,
+			MaxUnreadyPercent: 45, OKUnready: 3, Hooks: true, DrainDeadline: d(10 * time.Minute), UnreachableRelease: d(15 * time.Minute),
+		},
 		LeaderElection: LeaderElection{
 			Enabled: true, Namespace: "tandem-system", Name: "tandem-coordinator",
 			LeaseDuration: d(15 * time.Second), RenewDeadline: d(10 * time.Second), RetryPeriod: d(2 * time.Second),

@@ -35,6 +35,7 @@ func TestLoadBadFiles(t *testing.T) {
 		"names.yaml":            {`:4: management.namespace: "Default_NS" is not a Kubernetes name: want lower-case letters, digits and '-'`, `:5: management.clusterName: "-x" is not a Kubernetes name: want lower-case letters, digits and '-'`, `:9: rayClusters.namespaces[1]: is listed twice`, `:10: rayClusters.defaultMode: is "Lead"; want one of auto, follow, lead, off`},
 		"credentials.yaml":      {":8: rayClusters.credentials[0]: names no file", ":10: rayClusters.credentials[1]: certFile and keyFile go together", ":13: rayClusters.credentials[2]: is for team-a/train, as rayClusters.credentials[1] is", ":16: rayClusters.credentials[3].namespace: required", ":17: rayClusters.credentials[3].name: required"},
 		"durations.yaml":        {":7: demand.pollInterval: is 0s; want more than zero", ":8: demand.settle: is 20s; want less than demand.staleAfter, which is 15s", ":9: demand.timeout: is -1s; want more than zero", ":11: loop.interval: is -5s; want more than zero", ":13: growth.provisionDeadline: is 0s; want more than zero", ":15: growth.backoffMax: is 30m, below growth.backoffInitial, which is 1h", ":16: growth.maxPerTick: is -1; want zero (no bound) or more", ":17: growth.maxMachines: is -5; want zero (no bound) or more", ":19: removal.vacantHold: is -1m; want zero or more", ":20: removal.maxPerTick: is -2; want zero (no bound) or more"},
+		"removal.yaml":          {":7: growth.maxPerHour: is -1; want zero (no bound) or more", ":8: growth.maxPerGroup: is -2; want zero (no bound) or more", ":9: growth.maxAttempts: is -3; want zero (no bound) or more", ":11: removal.demandHold: is -1s; want zero or more", ":12: removal.maxPerHour: is -4; want zero (no bound) or more", ":13: removal.maxUnreadyPercent: is 101; want 0 (no such stop) to 100", ":14: removal.okUnready: is -5; want zero (no bound) or more", ":15: removal.drainDeadline: is 0s; want more than zero", ":16: removal.unreachableRelease: is 0s; want more than zero", `:18: tenants[0].namespace: "Team_A" is not a Kubernetes name: want lower-case letters, digits and '-'`, ":20: tenants[1].maxMachines: is -1; want zero (no bound) or more", ":22: tenants[2].maxGPUs: is 999999999999999, more than can be counted", ":23: tenants[3]: is for \"team-b\", as tenants[1] is", ":24: tenants[3].maxGPUs: is -1; want zero (no bound) or more"},
 		"settle.yaml":           {":7: demand.settle: is -1ms; want zero or more", ":8: demand.staleAfter: is 0s; want more than zero"},
 		"leader.yaml":           {":7: leaderElection.namespace: required", `:8: leaderElection.name: "A B" is not a Kubernetes name: want lower-case letters, digits and '-'`, ":9: leaderElection.leaseDuration: is 500ms; want 1s or more", ":10: leaderElection.renewDeadline: is 2s; want less than leaderElection.leaseDuration, which is 500ms", ":10: leaderElection.renewDeadline: is 2s; want more than 1.2 times leaderElection.retryPeriod, which is 2s"},
 		"server.yaml":           {`:7: server.address: is "8080"; want host:port, or "0" for no server`},
@@ -134,7 +135,10 @@ func TestPolicy(t *testing.T) {
 	assert.Equal(t, planner.Policy{
 		RemovalDisabled: true, VacantHold: planner.Duration(time.Minute), ProvisionDeadline: planner.Duration(15 * time.Minute),
 		BackoffInitial: planner.Duration(5 * time.Minute), BackoffMax: planner.Duration(30 * time.Minute),
-		MaxGrowPerTick: 5, MaxMachines: 100, MaxRemovePerTick: 2,
+		MaxGrowPerTick: 5, MaxMachines: 100, MaxRemovePerTick: 2, MaxAttempts: 3,
+		SoftTaints: true, DemandHold: planner.Duration(10 * time.Minute), MaxUnreadyPercent: 45, OKUnready: 3,
+		Hooks: true, DrainDeadline: planner.Duration(10 * time.Minute), UnreachableRelease: planner.Duration(15 * time.Minute),
+		TenantLimits: []planner.TenantLimit{{Namespace: "team-a", MaxMachines: 4, MaxGPUs: 8 * planner.Unit}},
 	}, c.Policy())
 }
 

@@ -55,6 +55,7 @@ func full() Configuration {
 	c.Catalogue.Classes = []Class{{Name: "1.10", Price: "2.50", CPU: "16", Memory: "64Gi", GPU: "4", GPUType: "A100"}}
 	c.Loop.DryRun = true
 	c.Growth.MaxPerTick, c.Growth.MaxMachines, c.Removal.MaxPerTick = 5, 100, 2
+	c.Tenants = []Tenant{{Namespace: "team-a", MaxMachines: 4, MaxGPUs: 8}}
 	c.Journal.Path = "/var/lib/tandem/journal.jsonl"
 	return c
 }

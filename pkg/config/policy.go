@@ -6,18 +6,43 @@ import (
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
 
+// anyTenant is the namespace of the limit for namespaces without one of their own.
+const anyTenant = "*"
+
 // Policy is the part of the configuration that plans depend on, in the
 // planner's own type.
 func (c *Configuration) Policy() planner.Policy {
 	d := func(v metav1.Duration) planner.Duration { return planner.Duration(v.Duration) }
-	return planner.Policy{
-		RemovalDisabled:   !c.Removal.Enabled,
-		VacantHold:        d(c.Removal.VacantHold),
-		ProvisionDeadline: d(c.Growth.ProvisionDeadline),
-		BackoffInitial:    d(c.Growth.BackoffInitial),
-		BackoffMax:        d(c.Growth.BackoffMax),
-		MaxGrowPerTick:    c.Growth.MaxPerTick,
-		MaxMachines:       c.Growth.MaxMachines,
-		MaxRemovePerTick:  c.Removal.MaxPerTick,
+	out := planner.Policy{
+		RemovalDisabled:    !c.Removal.Enabled,
+		VacantHold:         d(c.Removal.VacantHold),
+		DemandHold:         d(c.Removal.DemandHold),
+		SoftTaints:         c.Removal.SoftTaints,
+		MaxRemovePerTick:   c.Removal.MaxPerTick,
+		MaxRemovePerHour:   c.Removal.MaxPerHour,
+		MaxUnreadyPercent:  c.Removal.MaxUnreadyPercent,
+		OKUnready:          c.Removal.OKUnready,
+		Hooks:              c.Removal.Hooks,
+		DrainDeadline:      d(c.Removal.DrainDeadline),
+		UnreachableRelease: d(c.Removal.UnreachableRelease),
+		ProvisionDeadline:  d(c.Growth.ProvisionDeadline),
+		BackoffInitial:     d(c.Growth.BackoffInitial),
+		BackoffMax:         d(c.Growth.BackoffMax),
+		MaxGrowPerTick:     c.Growth.MaxPerTick,
+		MaxGrowPerGroup:    c.Growth.MaxPerGroup,
+		MaxGrowPerHour:     c.Growth.MaxPerHour,
+		MaxMachines:        c.Growth.MaxMachines,
+		MaxAttempts:        c.Growth.MaxAttempts,
 	}
+	if c.Loop.Paused {
+		out.Paused, out.PausedBy = true, "loop.paused of the configuration"
+	}
+	for _, t := range c.Tenants {
+		limit := planner.TenantLimit{Namespace: t.Namespace, MaxMachines: t.MaxMachines, MaxGPUs: t.MaxGPUs * planner.Unit}
+		if t.Namespace == anyTenant {
+			limit.Namespace = ""
+		}
+		out.TenantLimits = append(out.TenantLimits, limit)
+	}
+	return out
 }

@@ -37,8 +37,8 @@ func (c *Configuration) validate(ps *problems) {
 	c.Catalogue.validate(ps)
 	ps.positive("loop.interval", c.Loop.Interval)
 	c.Growth.validate(ps)
-	ps.notNegative("removal.vacantHold", c.Removal.VacantHold)
-	ps.count("removal.maxPerTick", c.Removal.MaxPerTick)
+	c.Removal.validate(ps)
+	ps.tenants(c.Tenants)
 	c.LeaderElection.validate(ps)
 	c.Server.validate(ps)
 }
@@ -101,6 +101,9 @@ func (g *Growth) validate(ps *problems) {
 	}
 	ps.count("growth.maxPerTick", g.MaxPerTick)
 	ps.count("growth.maxMachines", g.MaxMachines)
+	ps.count("growth.maxPerGroup", g.MaxPerGroup)
+	ps.count("growth.maxPerHour", g.MaxPerHour)
+	ps.count("growth.maxAttempts", g.MaxAttempts)
 }
 
 func (l *LeaderElection) validate(ps *problems) {
