@@ -74,7 +74,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 
 // look takes a changed file, once for every change.
 func (w *Watcher) look() {
-	content, err := os.ReadFile(w.path) //nolint:gosec // the operator names the file
+	content, err := os.ReadFile(w.path)
 	if err != nil {
 		err = fmt.Errorf("reading the configuration again: %w", err)
 		content = []byte(err.Error())

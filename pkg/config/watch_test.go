@@ -2,7 +2,6 @@ package config
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -41,7 +40,7 @@ func TestABadFileChangesNothing(t *testing.T) {
 		after(time.Minute)
 		require.Len(t, told, 1, "told once, not at every look")
 		var p *Problem
-		require.True(t, errors.As(told[0], &p))
+		require.ErrorAs(t, told[0], &p)
 		assert.Equal(t, "growth.maxPerTic", p.Path)
 		assert.Equal(t, c, w.Current())
 
