@@ -180,3 +180,125 @@ func TestRunComesBackSoonAfterARefusal(t *testing.T) {
 		require.NoError(t, <-done)
 	})
 }
+
+func TestPausedLoopTakesNoStep(t *testing.T) {
+	w := &world{}
+	l := w.loop(func(o *coordinator.Options) {
+		o.Policy = func() planner.Policy { return planner.Policy{Paused: true, PausedBy: "a test"} }
+	})
+	assert.False(t, l.Tick(t.Context()), "it does not spin")
+	assert.Zero(t, w.replicas)
+	assert.False(t, w.ticks[0].SafeToAct)
+	for _, r := range w.ticks[0].Results {
+		assert.Equal(t, metrics.Refused, r.Outcome)
+	}
+}
+
+// Fault 46: a tick overruns its interval: no second one begins, and the watchdog
+// tells when it lasts too long.
+func TestATickThatOverrunsNeverOverlaps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{}
+		inside, most := 0, 0
+		slow := coordinator.ObserverFunc(func(time.Time, *planner.Snapshot) {
+			inside++
+			most = max(most, inside)
+			time.Sleep(40 * time.Second)
+			inside--
+		})
+		wake := make(chan struct{}, 1)
+		l := w.loop(func(o *coordinator.Options) {
+			o.Interval, o.Wake = 5*time.Second, wake
+			o.Observers = append(o.Observers, slow)
+		})
+		require.NoError(t, l.Live(time.Second), "a loop that does not run is not stuck")
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- l.Run(ctx) }()
+		for range 30 {
+			time.Sleep(3 * time.Second)
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		}
+		assert.Equal(t, 1, most)
+		assert.Len(t, w.ticks, 2)
+		require.NoError(t, l.Live(time.Minute))
+		require.ErrorContains(t, l.Live(5*time.Second), "a round has been running for")
+		cancel()
+		require.NoError(t, <-done)
+		require.NoError(t, l.Live(time.Nanosecond), "a loop that lost the lease is not stuck")
+	})
+}
+
+func TestALoopWithoutSourcesIsAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{}
+		l := w.loop(func(o *coordinator.Options) { o.Ready = func() error { return errors.New("API server is down") } })
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- l.Run(ctx) }()
+		time.Sleep(time.Hour)
+		require.NoError(t, l.Live(time.Minute), "to restart it would mend nothing")
+		assert.Empty(t, w.ticks)
+		cancel()
+		require.NoError(t, <-done)
+	})
+}
+
+// Fault 45: the wall clock jumps, forward or back: timers start anew, and nothing
+// is removed before its time.
+func TestAClockJumpStartsTimersAnew(t *testing.T) {
+	for name, jump := range map[string]time.Duration{"forward": 2 * time.Hour, "back": -2 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &vacant{}
+				skew := time.Duration(0)
+				l := coordinator.New(coordinator.Options{
+					Observers: []coordinator.Observer{w}, Actuator: w, Recorder: w,
+					Policy: func() planner.Policy { return planner.Policy{VacantHold: planner.Duration(time.Minute)} },
+					Wall:   func() time.Time { return time.Now().Add(skew) },
+				})
+				tick := func() { l.Tick(t.Context()); time.Sleep(5 * time.Second) }
+				tick()
+				skew = jump
+				began := time.Now()
+				for w.cordoned.IsZero() && time.Since(began) < time.Hour {
+					tick()
+				}
+				require.False(t, w.cordoned.IsZero(), "it is removed at last")
+				assert.GreaterOrEqual(t, w.cordoned.Sub(began), time.Minute, "a whole hold after the jump")
+				assert.Less(t, w.cordoned.Sub(began), 2*time.Minute)
+			})
+		})
+	}
+}
+
+// vacant is one node that nothing needs.
+type vacant struct {
+	cordoned time.Time
+}
+
+func (v *vacant) Observe(_ time.Time, s *planner.Snapshot) {
+	for _, k := range []planner.SourceKind{planner.SourceManagement, planner.SourceWorkload, planner.SourceRay} {
+		s.Sources = append(s.Sources, planner.Source{Kind: k, Known: true})
+	}
+	size := planner.Resources{planner.ResourceCPU: 4000}
+	s.NodeGroups = []planner.NodeGroup{{Namespace: "ns", Name: "cpu", UID: "g", Managed: true, Max: 5, Replicas: 1, Capacity: size}}
+	s.Machines = []planner.Machine{{Namespace: "ns", Name: "m", UID: "m", Group: "ns/cpu", Node: "n", CreatedAt: s.At.Add(-24 * time.Hour), Hook: true}}
+	n := planner.Node{Name: "n", UID: "n", Machine: "ns/m", Ready: true, Allocatable: size}
+	if !v.cordoned.IsZero() {
+		n.Cordon = &planner.Mark{PlanID: "p", At: s.At}
+	}
+	s.Nodes = []planner.Node{n}
+}
+
+func (v *vacant) Take(_ context.Context, _ planner.Plan, step planner.Step) error {
+	if step.Kind == planner.StepCordon && v.cordoned.IsZero() {
+		v.cordoned = time.Now()
+	}
+	return nil
+}
+
+func (v *vacant) Record(metrics.Tick) {}

@@ -70,6 +70,10 @@ type StepResult struct {
 	// Waited is the time from when the demand behind the step was first seen
 	// until the step was done. Zero: not known.
 	Waited time.Duration `json:"-"`
+	// DrainRefused tells that a Ray node refused its drain.
+	DrainRefused bool `json:"drainRefused,omitempty"`
+	// Took is how long the step took, its reads included.
+	Took time.Duration `json:"-"`
 }
 
 // Recorder takes what a round came to. Record returns at once.
