@@ -37,6 +37,9 @@ type RayCluster struct {
 	// a broken object, or lead mode with a live in-tree autoscaler.
 	Invalid string `json:"invalid,omitempty"`
 	InTree  InTree `json:"inTree,omitempty"`
+	// Advice, if not empty, tells what somebody should set in the object. It is
+	// for people; no plan depends on it.
+	Advice string `json:"advice,omitempty"`
 	// Suspended clusters have no demand.
 	Suspended bool `json:"suspended,omitempty"`
 	// DemandKnown is false while the GCS cannot be read or its answer is stale
