@@ -28,6 +28,9 @@ type poller struct {
 	log     *zap.Logger
 	changed func()
 
+	// again tells that another head of the cluster was read before this one.
+	again bool
+
 	// head is the business of the source, under its lock.
 	head head
 
@@ -66,7 +69,7 @@ func (p *poller) run(ctx context.Context) {
 	}()
 	// Pollers that start together do not read together.
 	wait := jitter(p.o.PollInterval/5, 0, 1)
-	settle := settler{settle: p.o.Settle}
+	settle := settler{settle: p.o.Settle, young: p.again}
 	for failures := 0; ; {
 		if p.sleep(ctx, wait) != nil {
 			return
@@ -76,15 +79,24 @@ func (p *poller) run(ctx context.Context) {
 		if state, conn, err = p.read(ctx, conn); ctx.Err() != nil {
 			return
 		}
-		p.note(err)
 		if err != nil {
+			p.note(err)
 			failures++
 			wait = backoff(p.o.PollInterval, failures)
 			continue
 		}
 		failures = 0
 		wait = jitter(p.o.PollInterval, 0.9, 1.1)
-		switch now := time.Now(); settle.read(state, now) {
+		now := time.Now()
+		what := settle.read(state, now)
+		if what == stale {
+			p.note(fmt.Errorf("reading GCS %s: %w: version %d of session %q after version %d", p.options.Address, errStale, state.Version, state.Session, settle.latest.Version))
+			wait = min(wait, settleEvery)
+			continue
+		}
+		p.note(nil)
+		switch what {
+		case stale:
 		case publish:
 			p.publish(state, now)
 		case forget:

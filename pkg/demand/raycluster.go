@@ -53,6 +53,7 @@ type clusterSpec struct {
 	Suspend                 *bool  `json:"suspend"`
 	IdleSuspend             *bool  `json:"idleSuspend"`
 	ManagedBy               string `json:"managedBy"`
+	RayVersion              string `json:"rayVersion"`
 	AutoscalerOptions       *struct {
 		IdleTimeoutSeconds *int64          `json:"idleTimeoutSeconds"`
 		UpscalingMode      string          `json:"upscalingMode"`
@@ -65,6 +66,8 @@ type cluster struct {
 	planner.RayCluster
 
 	gcsPort string
+	// patience is how long Ray's own autoscaler waits for a pod.
+	patience time.Duration
 }
 
 // RayCluster translates a RayCluster object, without any demand. It never
@@ -90,7 +93,7 @@ func (c *cluster) read(u *unstructured.Unstructured, defaultMode string) error {
 		return errors.New("the object has no spec")
 	}
 	var spec clusterSpec
-	if err := decode(raw, &spec, "enableInTreeAutoscaling", "suspend", "idleSuspend", "managedBy", "autoscalerOptions"); err != nil {
+	if err := decode(raw, &spec, "enableInTreeAutoscaling", "suspend", "idleSuspend", "managedBy", "rayVersion", "autoscalerOptions"); err != nil {
 		return fmt.Errorf("reading spec: %w", err)
 	}
 	c.readOptions(&spec)
@@ -115,10 +118,12 @@ func (c *cluster) readOptions(spec *clusterSpec) {
 	if isTrue(spec.EnableInTreeAutoscaling) {
 		c.InTree = planner.InTreeLive
 	}
+	c.patience = patience(spec.RayVersion, nil)
 	o := spec.AutoscalerOptions
 	if o == nil {
 		return
 	}
+	c.patience = patience(spec.RayVersion, o.Env)
 	c.UpscalingMode = o.UpscalingMode
 	if o.IdleTimeoutSeconds != nil {
 		c.IdleTimeout = seconds(*o.IdleTimeoutSeconds)

@@ -1,6 +1,7 @@
 package demand
 
 import (
+	"errors"
 	"reflect"
 	"slices"
 	"time"
@@ -15,6 +16,22 @@ const (
 	hold    verdict = iota // it is changing: read again soon
 	publish                // it is what is known from now on
 	forget                 // it begins a new session: what was known is void
+	stale                  // it is older than what was read before: it is passed over
+)
+
+// errStale says that a GCS answered with an older state than it had before, as a
+// proxy or a former head may. What was known before grows old meanwhile.
+var errStale = errors.New("the state is older than one that was read before")
+
+const (
+	// restartReads is how many answers in a row, each newer than the one before
+	// but all older than what was known, show that the GCS has restarted under the
+	// name of its former session, as one with fault tolerance does. A GCS counts
+	// its answers, so old ones that are served again do not grow.
+	restartReads = 3
+	// youth is how long the first states of a new session are not believed: nodes
+	// that have not been asked yet look free, and the demand looks gone.
+	youth = 5 * time.Second
 )
 
 // loadPeriod is a little more than the time between two looks of a GCS at its
@@ -42,20 +59,38 @@ type settler struct {
 	latest    *State
 	due       time.Time // when latest is settled, if it does not change again
 	movingAt  time.Time // when reads began to differ from published; zero: they do not
+
+	// young makes the first session count as one that has just begun.
+	young bool
+	// sessionAt is when the session was first read, believedAt when it has passed
+	// its youth.
+	sessionAt, believedAt time.Time
+	// behind counts the answers of a possible restart, behindVersion is the last.
+	behind        int
+	behindVersion int64
 }
 
 func (s *settler) read(state *State, at time.Time) verdict {
 	void := false
-	if s.latest != nil && state.newSessionSince(s.latest) {
+	switch {
+	case s.latest == nil:
+		if s.sessionAt.IsZero() {
+			s.begin(at, s.young)
+		}
+	case state.Session != s.latest.Session, s.restarted(state):
 		void = s.published != nil
 		s.published, s.latest = nil, nil
+		s.begin(at, true)
+	case state.Version < s.latest.Version:
+		return stale
 	}
+	s.behind = 0
 	if s.latest == nil || !state.sameAs(s.latest) {
 		s.due = at.Add(s.quiet(state))
 	}
 	s.latest = state
 	if s.published != nil && state.sameAs(s.published) {
-		return s.publish(state, s.published.Since)
+		return s.publish(state, s.published.Since, at)
 	}
 	if s.movingAt.IsZero() || void {
 		s.movingAt = at
@@ -63,13 +98,40 @@ func (s *settler) read(state *State, at time.Time) verdict {
 	if latest := s.movingAt.Add(3*s.settle + time.Second); s.due.After(latest) {
 		s.due = latest
 	}
+	if s.due.Before(s.believedAt) {
+		s.due = s.believedAt
+	}
 	if !at.Before(s.due) {
-		return s.publish(state, s.movingAt)
+		return s.publish(state, s.movingAt, at)
 	}
 	if void {
 		return forget
 	}
 	return hold
+}
+
+// begin is the first read of a session.
+func (s *settler) begin(at time.Time, young bool) {
+	s.sessionAt, s.believedAt = at, at
+	if young {
+		s.believedAt = at.Add(youth)
+	}
+}
+
+// restarted counts answers that are older than what was read before, and tells
+// when they show that the GCS has restarted.
+func (s *settler) restarted(state *State) bool {
+	if state.Version >= s.latest.Version {
+		return false
+	}
+	switch {
+	case s.behind == 0 || state.Version < s.behindVersion:
+		s.behind = 1
+	case state.Version > s.behindVersion:
+		s.behind++
+	}
+	s.behindVersion = state.Version
+	return s.behind >= restartReads
 }
 
 // quiet is how long a state that just changed must stay as it is.
@@ -87,17 +149,16 @@ func (s *settler) quiet(state *State) time.Duration {
 // remaining is the time until the state that was read last is settled.
 func (s *settler) remaining(at time.Time) time.Duration { return max(0, s.due.Sub(at)) }
 
-func (s *settler) publish(state *State, since time.Time) verdict {
+// publish lets a state through. No Ray node has been idle for longer than its
+// session is known: ids, drains and idle times of another session say nothing.
+func (s *settler) publish(state *State, since, at time.Time) verdict {
+	for i := range state.RayNodes {
+		n := &state.RayNodes[i]
+		n.IdleFor = min(n.IdleFor, planner.Duration(max(0, at.Sub(s.sessionAt))))
+	}
 	state.Since = since
 	s.published, s.movingAt = state, time.Time{}
 	return publish
-}
-
-// newSessionSince tells whether the GCS has restarted between two reads: its
-// name has changed, or its version has gone back, which counts from zero at each
-// start.
-func (s *State) newSessionSince(before *State) bool {
-	return s.Session != before.Session || s.Version < before.Version
 }
 
 // sameAs tells whether two states ask for the same and offer the same. Clocks

@@ -31,6 +31,11 @@ func TestSettler(t *testing.T) {
 	}
 	other := seen(1, 1)
 	other.Session = "t"
+	in := func(session string, version int64) *State {
+		s := seen(version, 1)
+		s.Session = session
+		return s
+	}
 	idle := seen(3, 1)
 	idle.RayNodes = []planner.RayNode{{ID: "a", IdleFor: 1}}
 	idler := seen(4, 1)
@@ -66,24 +71,48 @@ func TestSettler(t *testing.T) {
 			{2300, seen(10, 10), hold},
 			{4500, seen(11, 11), publish},
 		}},
-		"no settling": {0, []read{{0, seen(1, 1), publish}, {1, seen(2, 2, "g"), publish}, {2, seen(0, 2), publish}}},
+		"no settling": {0, []read{{0, seen(1, 1), publish}, {1, seen(2, 2, "g"), publish}, {2, seen(3, 2), publish}}},
 		"a gang waits for the requests of its job": {400 * time.Millisecond, []read{
 			{0, seen(1, 0), hold}, {400, seen(2, 0), publish}, {1000, seen(3, 0, "g"), hold}, {1400, seen(4, 0, "g"), hold}, {1900, seen(5, 10, "g"), hold}, {2300, seen(6, 10, "g"), publish},
 		}},
 		"a gang alone": {400 * time.Millisecond, []read{
 			{0, seen(1, 0), hold}, {400, seen(2, 0), publish}, {1000, seen(3, 0, "g"), hold}, {2000, seen(4, 0, "g"), hold}, {2100, seen(5, 0, "g"), publish},
 		}},
+		// Fault 10: the head restarted: what its former session said is void, and the
+		// first answers of the new one are not believed.
 		"a new session makes what was known void": {400 * time.Millisecond, []read{
 			{0, seen(8, 1), hold},
 			{400, seen(9, 1), publish},
-			{1000, seen(1, 1), forget},
-			{1200, seen(2, 1), hold},
-			{1400, seen(3, 1), publish},
 			{2000, other, forget},
-			{2400, func() *State { s := seen(2, 1); s.Session = "t"; return s }(), publish},
+			{2400, in("t", 2), hold},
+			{6900, in("t", 3), hold},
+			{7000, in("t", 4), publish},
 		}},
-		"a restart before anything is known": {400 * time.Millisecond, []read{
-			{0, seen(8, 1), hold}, {200, seen(1, 1), hold}, {500, seen(2, 1), hold}, {600, seen(3, 1), publish},
+		"another session before anything is known": {400 * time.Millisecond, []read{
+			{0, seen(8, 1), hold}, {200, other, hold}, {600, in("t", 2), hold}, {5200, in("t", 3), publish},
+		}},
+		// Fault 3: answers that are older than one that was read before.
+		"what is older is passed over": {400 * time.Millisecond, []read{
+			{0, seen(8, 1), hold},
+			{400, seen(9, 1), publish},
+			{1000, seen(7, 5), stale},
+			{1200, seen(7, 5), stale},
+			{1400, seen(7, 5), stale},
+			{1600, seen(7, 5), stale},
+			{2000, seen(10, 1), publish},
+			{2200, seen(8, 5), stale},
+			{2400, seen(9, 5), stale},
+			{2600, seen(8, 5), stale},
+			{2800, seen(11, 1), publish},
+		}},
+		"a restart under the name of the former session": {400 * time.Millisecond, []read{
+			{0, seen(8, 1), hold},
+			{400, seen(9, 1), publish},
+			{1000, seen(1, 0), stale},
+			{1200, seen(2, 0), stale},
+			{1400, seen(3, 0), forget},
+			{6300, seen(4, 1), hold},
+			{6700, seen(5, 1), publish},
 		}},
 		"clocks are no change": {400 * time.Millisecond, []read{
 			{0, idle, hold}, {400, idler, publish}, {500, busy, hold},
@@ -125,4 +154,25 @@ func TestBackoffGrowsWithinItsBounds(t *testing.T) {
 			assert.GreaterOrEqual(t, d, most/2)
 		}
 	}
+}
+
+// Fault 10: idle times start anew with every session, whatever the nodes claim.
+func TestIdleTimesStartAnewWithASession(t *testing.T) {
+	t.Parallel()
+	start := time.Unix(1000, 0)
+	s := settler{}
+	read := func(after time.Duration, session string, version int64) time.Duration {
+		state := seen(version, 1)
+		state.Session = session
+		state.RayNodes = []planner.RayNode{{ID: "a", Status: planner.RayNodeIdle, IdleFor: planner.Duration(time.Hour)}}
+		if s.read(state, start.Add(after)) != publish {
+			return -1
+		}
+		return time.Duration(state.RayNodes[0].IdleFor)
+	}
+	assert.Zero(t, read(0, "s", 1))
+	assert.Equal(t, 30*time.Second, read(30*time.Second, "s", 2))
+	assert.Equal(t, time.Hour, read(2*time.Hour, "s", 3), "never more than the node claims")
+	assert.Equal(t, time.Duration(-1), read(3*time.Hour, "t", 1))
+	assert.Equal(t, 10*time.Second, read(3*time.Hour+10*time.Second, "t", 2))
 }

@@ -57,6 +57,9 @@ type Options struct {
 	Timeout time.Duration
 	// StaleAfter is the age at which a state stops counting as known (15 s).
 	StaleAfter time.Duration
+	// BootTime is how long a VM may take from its order to a ready Node, as far as
+	// it is known (zero: no advice). It may be called at any time.
+	BootTime func() time.Duration
 	// Limits of what one GCS may say ([DefaultLimits]).
 	Limits Limits
 	// Log gets changes of health (none).
@@ -80,12 +83,14 @@ type Source struct {
 	pods     *pods
 	byUID    map[string]*poller
 	specs    map[string]specAt
+	asked    map[string]bool // UIDs of clusters of which a head was asked before
 }
 
 // specAt is a translated RayCluster and the version that it was translated from.
 type specAt struct {
 	version string
 	cluster cluster
+	contest contest
 }
 
 // View is what the source knows at one instant.
@@ -111,6 +116,9 @@ func New(o Options) *Source {
 	if o.Health == nil {
 		o.Health = func() error { return nil }
 	}
+	if o.BootTime == nil {
+		o.BootTime = func() time.Duration { return 0 }
+	}
 	if o.Dial == nil {
 		o.Dial = func(g gcs.Options) (GCS, error) { return gcs.Dial(g) }
 	}
@@ -122,6 +130,7 @@ func New(o Options) *Source {
 		pods:    &pods{},
 		byUID:   map[string]*poller{},
 		specs:   map[string]specAt{},
+		asked:   map[string]bool{},
 	}
 }
 
@@ -187,8 +196,9 @@ func (s *Source) discover(ctx context.Context) {
 	defer cancel()
 	err := s.o.Health()
 	var clusters []cluster
+	var specs map[string]specAt
 	if err == nil {
-		clusters, err = s.listClusters(listCtx)
+		clusters, specs, err = s.listClusters(listCtx)
 	}
 	var found *pods
 	if err == nil {
@@ -209,7 +219,7 @@ func (s *Source) discover(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	s.listed, s.pods = time.Now(), found
+	s.listed, s.pods, s.specs = time.Now(), found, specs
 	if !reflect.DeepEqual(clusters, s.clusters) {
 		s.clusters = clusters
 		signal(s.changed)
@@ -218,11 +228,11 @@ func (s *Source) discover(ctx context.Context) {
 }
 
 // listClusters translates RayClusters; one that has not changed is not
-// translated again. Only discover calls it, so it needs no lock for specs.
-func (s *Source) listClusters(ctx context.Context) ([]cluster, error) {
+// translated again. Only discover calls it, so it needs no lock to read specs.
+func (s *Source) listClusters(ctx context.Context) ([]cluster, map[string]specAt, error) {
 	objects, err := listRayClusters(ctx, s.o.Reader, s.o.Namespaces)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	specs := make(map[string]specAt, len(objects))
 	out := make([]cluster, 0, len(objects))
@@ -230,14 +240,16 @@ func (s *Source) listClusters(ctx context.Context) ([]cluster, error) {
 		u := &objects[i]
 		at, known := s.specs[string(u.GetUID())]
 		if !known || at.version != u.GetResourceVersion() || at.version == "" {
-			at = specAt{version: u.GetResourceVersion(), cluster: clusterOf(u, s.o.DefaultMode)}
+			at = specAt{version: u.GetResourceVersion(), cluster: clusterOf(u, s.o.DefaultMode), contest: at.contest}
+			if by := at.contest.see(u, at.cluster.WorkerGroups, time.Now()); by != "" && at.cluster.Mode == planner.ModeLead {
+				s.o.Log.Warn("somebody else wrote the replicas of a cluster in lead mode", zap.String("cluster", at.cluster.Key()), zap.String("manager", by))
+			}
 		}
 		specs[string(u.GetUID())] = at
 		out = append(out, at.cluster)
 	}
-	s.specs = specs
 	slices.SortFunc(out, func(a, b cluster) int { return strings.Compare(a.Key(), b.Key()) })
-	return out, nil
+	return out, specs, nil
 }
 
 // reconcile ends pollers whose head is gone and starts those that are missing.
@@ -262,7 +274,13 @@ func (s *Source) reconcile(ctx context.Context) {
 			}
 			running.stop()
 		}
-		s.byUID[c.UID] = s.start(ctx, c, h)
+		s.byUID[c.UID] = s.start(ctx, c, h, s.asked[c.UID])
+		s.asked[c.UID] = true
+	}
+	for uid := range s.asked {
+		if _, there := s.specs[uid]; !there {
+			delete(s.asked, uid)
+		}
 	}
 	for uid, p := range s.byUID {
 		if !wanted[uid] {
@@ -278,10 +296,11 @@ func (c *cluster) wantsDemand() bool {
 	return c.Invalid == "" && !c.Suspended && c.Mode != planner.ModeOff
 }
 
-func (s *Source) start(ctx context.Context, c *cluster, h head) *poller {
+// start begins to read a head. One that follows another has lost what that knew.
+func (s *Source) start(ctx context.Context, c *cluster, h head, again bool) *poller {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &poller{
-		o: &s.o, head: h, cancel: cancel, kick: make(chan struct{}, 1),
+		o: &s.o, head: h, again: again, cancel: cancel, kick: make(chan struct{}, 1),
 		options: dialOptions(c, h, s.o.Credentials, s.o.Timeout),
 		log:     s.o.Log.With(zap.String("cluster", c.Key())),
 		changed: func() { signal(s.changed) },
@@ -325,12 +344,25 @@ func (s *Source) Observe(now time.Time) View {
 	view := View{Sources: []planner.Source{ray}, Clusters: make([]planner.RayCluster, 0, len(s.clusters))}
 	for i := range s.clusters {
 		c := s.clusters[i].RayCluster
-		if s.clusters[i].wantsDemand() {
+		s.judge(&s.clusters[i], &c, now)
+		if c.Invalid == "" && s.clusters[i].wantsDemand() {
 			view.Sources = append(view.Sources, s.join(&c, now))
 		}
 		view.Clusters = append(view.Clusters, c)
 	}
 	return view
+}
+
+// judge adds what the object alone does not tell: writers beside us in lead mode,
+// and what to set in follow mode.
+func (s *Source) judge(from *cluster, c *planner.RayCluster, now time.Time) {
+	if c.Mode == planner.ModeLead && c.Invalid == "" {
+		c.Invalid = s.pods.liveAutoscaler(from)
+		if at, ok := s.specs[c.UID]; ok && c.Invalid == "" {
+			c.Invalid = at.contest.verdict(now)
+		}
+	}
+	c.Advice = from.advise(s.o.BootTime())
 }
 
 // maxError is the longest text of an error that a snapshot carries.

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -65,6 +66,7 @@ type world struct {
 
 	mu      sync.Mutex
 	listErr error
+	manager string // who wrote the worker groups of every RayCluster last
 	servers map[string]*server
 	dialled []gcs.Options
 }
@@ -77,6 +79,8 @@ type server struct {
 	hang  bool
 	reads []time.Time
 	open  int
+	// count, if it is not zero, makes the server count its answers as Ray does.
+	count int64
 }
 
 func (s *server) set(change func(*server)) {
@@ -97,7 +101,6 @@ func (s *server) connections() int {
 	return s.open
 }
 
-// State counts versions as Ray does, unless the state names one.
 func (s *server) State(ctx context.Context) (*autoscalerpb.ClusterResourceState, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,6 +113,12 @@ func (s *server) State(ctx context.Context) (*autoscalerpb.ClusterResourceState,
 	}
 	if s.err != nil {
 		return nil, s.err
+	}
+	if s.count > 0 {
+		counted := proto.CloneOf(s.state)
+		counted.ClusterResourceStateVersion = s.count
+		s.count++
+		return counted, nil
 	}
 	return s.state, nil
 }
@@ -131,12 +140,22 @@ func newWorld(tb testing.TB, o demand.Options, objects ...client.Object) *world 
 	w.WithWatch = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithInterceptorFuncs(interceptor.Funcs{
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
 			w.mu.Lock()
-			err := w.listErr
+			err, manager := w.listErr, w.manager
 			w.mu.Unlock()
 			if err != nil {
 				return err
 			}
-			return c.List(ctx, list, opts...)
+			if err := c.List(ctx, list, opts...); err != nil {
+				return err
+			}
+			if l, ok := list.(*unstructured.UnstructuredList); ok && manager != "" {
+				for i := range l.Items {
+					l.Items[i].SetManagedFields([]metav1.ManagedFieldsEntry{{
+						Manager: manager, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:workerGroupSpecs":{}}}`),
+					}})
+				}
+			}
+			return nil
 		},
 	}).Build()
 	o.Reader = w
@@ -347,6 +366,8 @@ func TestSourceANewHeadIsANewSession(t *testing.T) {
 			return &p
 		}()))
 		time.Sleep(2 * time.Second)
+		assert.False(t, w.only(t).DemandKnown, "a head that has just begun knows little")
+		time.Sleep(5 * time.Second)
 		c = w.only(t)
 		require.True(t, c.DemandKnown)
 		assert.Equal(t, int64(1), c.Requests[0].Count)
@@ -358,7 +379,7 @@ func TestSourceANewHeadIsANewSession(t *testing.T) {
 		assert.Equal(t, int64(1), w.only(t).Requests[0].Count, "the one that is asked stays")
 		require.NoError(t, w.Delete(t.Context(), pod("a", "new", "head", "")))
 		w.s.Notify()
-		time.Sleep(2 * time.Second)
+		time.Sleep(7 * time.Second)
 		c = w.only(t)
 		require.True(t, c.DemandKnown)
 		assert.Equal(t, int64(2), c.Requests[0].Count)
@@ -374,10 +395,10 @@ func TestSourceARestartedGCSIsANewSession(t *testing.T) {
 		w.run(t)
 		time.Sleep(7 * time.Second)
 		require.True(t, w.only(t).DemandKnown)
-		s.set(func(s *server) { s.state = cpus(0) })
-		time.Sleep(1500 * time.Millisecond)
-		assert.False(t, w.only(t).DemandKnown, "the version went back")
-		time.Sleep(5 * time.Second)
+		s.set(func(s *server) { s.state, s.count = cpus(0), 1 })
+		time.Sleep(1800 * time.Millisecond)
+		assert.False(t, w.only(t).DemandKnown, "the version went back, and grows from there")
+		time.Sleep(6 * time.Second)
 		assert.True(t, w.only(t).DemandKnown)
 		assert.Empty(t, w.only(t).Requests)
 	})
