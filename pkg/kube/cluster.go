@@ -44,6 +44,9 @@ type ClusterOptions struct {
 	Scheme     *runtime.Scheme
 	// Namespace bounds the cache; empty is the whole cluster.
 	Namespace string
+	// Transform shortens objects before the cache keeps them (it strips who
+	// manages which field).
+	Transform toolscache.TransformFunc
 	Log       *zap.Logger
 }
 
@@ -70,6 +73,9 @@ func Connect(o ClusterOptions) (*Cluster, error) {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
+	if o.Transform == nil {
+		o.Transform = cache.TransformStripManagedFields()
+	}
 	config, err := restConfig(o)
 	if err != nil {
 		return nil, err
@@ -83,7 +89,7 @@ func Connect(o ClusterOptions) (*Cluster, error) {
 		return nil, fmt.Errorf("preparing the REST mapper of the %s cluster: %w", o.Name, err)
 	}
 	copts := cache.Options{
-		HTTPClient: httpClient, Scheme: o.Scheme, Mapper: c.mapper, DefaultTransform: cache.TransformStripManagedFields(),
+		HTTPClient: httpClient, Scheme: o.Scheme, Mapper: c.mapper, DefaultTransform: o.Transform,
 		DefaultWatchErrorHandler: func(_ context.Context, _ *toolscache.Reflector, err error) { c.watchFailed(err) },
 	}
 	if o.Namespace != "" {
