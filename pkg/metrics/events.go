@@ -42,6 +42,7 @@ type Events struct {
 
 	mu                   sync.Mutex
 	said                 *lru.Cache[eventKey, time.Time]
+	advised              map[string]string // by RayCluster, what it was told last
 	management, workload *rate.Limiter
 	suppressed           uint64
 }
@@ -50,7 +51,7 @@ type Events struct {
 // differ: a demand that grows by one is no news.
 type eventKey struct {
 	object objectKey
-	reason planner.Reason
+	reason string
 	class  string
 }
 
@@ -73,7 +74,7 @@ func NewEvents(o EventsOptions) *Events {
 		panic(err) // a size that is not positive, which was ruled out above
 	}
 	limit := func() *rate.Limiter { return rate.NewLimiter(rate.Limit(o.PerSecond), o.Burst) }
-	return &Events{o: o, said: said, management: limit(), workload: limit()}
+	return &Events{o: o, said: said, advised: map[string]string{}, management: limit(), workload: limit()}
 }
 
 // Record says what a tick decided. Replicas that do not lead, and plans that
@@ -91,6 +92,8 @@ func (e *Events) Record(t Tick) {
 			e.say(t.At, o, d, t.DryRun)
 		}
 	}
+	e.steps(&t, &where)
+	e.advice(&t, &where)
 }
 
 // spoken tells which outcomes are told.
@@ -106,6 +109,15 @@ func spoken(o planner.Outcome) bool {
 // say records one event unless it was said lately or too much was. The lock is
 // held. Time is the tick's, so a plan that is replayed says the same.
 func (e *Events) say(at time.Time, o object, d *planner.Decision, dryRun bool) {
+	kind := corev1.EventTypeNormal
+	if d.Outcome == planner.OutcomeUnmet {
+		kind = corev1.EventTypeWarning
+	}
+	e.tell(at, o, eventKey{o.key(), string(d.Reason), messageClass(d)}, kind, message(d, dryRun))
+}
+
+// tell records an event, within the limits of what may be said. The lock is held.
+func (e *Events) tell(at time.Time, o object, key eventKey, kind, text string) {
 	to, limit := e.o.Workload, e.workload
 	if o.management {
 		to, limit = e.o.Management, e.management
@@ -113,7 +125,6 @@ func (e *Events) say(at time.Time, o object, d *planner.Decision, dryRun bool) {
 	if to == nil {
 		return
 	}
-	key := eventKey{o.key(), d.Reason, messageClass(d)}
 	if last, ok := e.said.Get(key); ok && at.Sub(last) < e.o.Repeat {
 		return
 	}
@@ -122,11 +133,7 @@ func (e *Events) say(at time.Time, o object, d *planner.Decision, dryRun bool) {
 		return
 	}
 	e.said.Add(key, at)
-	kind := corev1.EventTypeNormal
-	if d.Outcome == planner.OutcomeUnmet {
-		kind = corev1.EventTypeWarning
-	}
-	to.Event(o.reference(), kind, string(d.Reason), message(d, dryRun))
+	to.Event(o.reference(), kind, key.reason, text)
 }
 
 // messageClass tells messages apart that are news of their own: a new target

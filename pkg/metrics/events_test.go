@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -119,4 +120,64 @@ func TestEventsOfDryRun(t *testing.T) {
 	require.Len(t, management, 1)
 	assert.Contains(t, management[0], "Demand: dry run: xxx")
 	assert.Less(t, len(management[0]), 700)
+}
+
+func TestEventsOfRemovalSteps(t *testing.T) {
+	var management, workload heard
+	e := NewEvents(EventsOptions{Management: &management, Workload: &workload})
+	tick := busy()
+	tick.Plan.Decisions = nil
+	pods := []planner.PodRef{{Namespace: "team-b", Name: "w1"}}
+	step := func(kind planner.StepKind, reason planner.Reason) planner.Step {
+		return planner.Step{Kind: kind, RayCluster: "team-b/serve", WorkerGroup: "gpu", Node: "n1", Pods: pods, Drain: planner.DrainIdle, From: 2, To: 1, Reason: reason}
+	}
+	gone := step(planner.StepShrinkWorkers, planner.ReasonDrained)
+	gone.RayCluster = "team-z/gone"
+	tick.Results = []StepResult{
+		{Step: step(planner.StepDrain, planner.ReasonIdle), Outcome: Done},
+		{Step: step(planner.StepDrain, planner.ReasonIdle), Outcome: Refused, DrainRefused: true},
+		{Step: step(planner.StepDrain, planner.ReasonIdle), Outcome: Refused},
+		{Step: step(planner.StepShrinkWorkers, planner.ReasonDrained), Outcome: Done},
+		{Step: step(planner.StepReplaceWorker, ""), Outcome: Done},
+		{Step: step(planner.StepShrinkWorkers, planner.ReasonDrained), Outcome: DryRun},
+		{Step: step(planner.StepCordon, planner.ReasonIdle), Outcome: Done},
+		{Step: gone, Outcome: Done},
+	}
+	e.Record(tick)
+	assert.Empty(t, management)
+	assert.Equal(t, heard{
+		"ray.io/v1 RayCluster team-b/serve rc-2: Normal Idle: drain (IDLE_TERMINATION) of the Ray node of pod w1 on Node n1",
+		"ray.io/v1 RayCluster team-b/serve rc-2: Normal DrainRefused: refused: drain (IDLE_TERMINATION) of the Ray node of pod w1 on Node n1",
+		"ray.io/v1 RayCluster team-b/serve rc-2: Normal Drained: worker group gpu goes from 2 to 1 replicas, without pods w1",
+		"ray.io/v1 RayCluster team-b/serve rc-2: Normal ReplaceWorker: pod w1 is made anew: its Ray node has ended",
+	}, workload)
+}
+
+func TestAdviceIsGivenOnce(t *testing.T) {
+	var workload heard
+	e := NewEvents(EventsOptions{Workload: &workload})
+	say := func(after time.Duration, advice string) {
+		tick := busy()
+		tick.At, tick.Plan.Decisions = start.Add(after), nil
+		tick.Snapshot.RayClusters[0].Advice = advice
+		e.Record(tick)
+	}
+	say(0, "set X")
+	say(time.Hour, "set X")
+	require.Len(t, workload, 1)
+	assert.Equal(t, "ray.io/v1 RayCluster team-a/train rc-1: Warning Advice: set X", workload[0])
+	say(2*time.Hour, "set Y")
+	say(3*time.Hour, "")
+	say(4*time.Hour, "set Y")
+	assert.Len(t, workload, 3, "what comes again is said again")
+}
+
+// Fault 57: a configuration that was not taken is told as an Event.
+func TestARejectedConfigurationIsTold(t *testing.T) {
+	var management heard
+	e := NewEvents(EventsOptions{Management: &management})
+	e.ConfigRejected("default", "gpu-cluster", start, errors.New("config.yaml:7: growth.maxPerTic: unknown field"))
+	require.Len(t, management, 1)
+	assert.Contains(t, management[0], "cluster.x-k8s.io/v1beta2 Cluster default/gpu-cluster : Warning ConfigurationRejected: the configuration file was not taken")
+	assert.Contains(t, management[0], "growth.maxPerTic")
 }

@@ -126,6 +126,7 @@ func (s *stuck) Write(b []byte) (int, error) {
 	return s.Buffer.Write(b)
 }
 
+// Fault 58: whatever takes the journal is blocked: the oldest records go, the loop goes on.
 func TestJournalNeverBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &stuck{gate: make(chan struct{})}
@@ -170,6 +171,7 @@ func (f *full) Write(b []byte) (int, error) {
 	return n, nil
 }
 
+// Fault 58: the disk is full.
 func TestJournalOnFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &full{room: 40}

@@ -1,6 +1,10 @@
 package metrics
 
-import "github.com/tandem-autoscaler/tandem/pkg/planner"
+import (
+	"slices"
+
+	"github.com/tandem-autoscaler/tandem/pkg/planner"
+)
 
 // Values that stand for everything that has no label value of its own.
 const (
@@ -69,12 +73,15 @@ func subjectLabel(kind planner.SubjectKind) string {
 }
 
 func stepKinds() []planner.StepKind {
-	return []planner.StepKind{planner.StepGrow, planner.StepGrowWorkers, planner.StepCordon, planner.StepUncordon, planner.StepRemove, planner.StepUnmark}
+	return []planner.StepKind{
+		planner.StepGrow, planner.StepGrowWorkers, planner.StepCordon, planner.StepUncordon, planner.StepRemove, planner.StepUnmark,
+		planner.StepSoftTaint, planner.StepSoftUntaint, planner.StepDrain, planner.StepShrinkWorkers, planner.StepClearWorkers,
+		planner.StepReplaceWorker, planner.StepEvict, planner.StepHook, planner.StepReleaseHook, planner.StepRemember,
+	}
 }
 
 func stepLabel(kind planner.StepKind) string {
-	switch kind {
-	case planner.StepGrow, planner.StepGrowWorkers, planner.StepCordon, planner.StepUncordon, planner.StepRemove, planner.StepUnmark:
+	if slices.Contains(stepKinds(), kind) {
 		return string(kind)
 	}
 	return other

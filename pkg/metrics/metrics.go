@@ -28,15 +28,18 @@ type Metrics struct {
 	gauges atomic.Pointer[[]prometheus.Metric]
 	descs  map[string]*prometheus.Desc
 
-	decisions, steps, removed, sourceErrors *prometheus.CounterVec
-	violations                              prometheus.Counter
-	reload                                  prometheus.Gauge
-	plan, tick, demandToPatch               prometheus.Observer
-	phase, provision                        *prometheus.HistogramVec
+	decisions, steps, removed, drains, sourceErrors *prometheus.CounterVec
+	violations                                      prometheus.Counter
+	reload                                          prometheus.Gauge
+	plan, tick, demandToPatch                       prometheus.Observer
+	phase, provision, removal                       *prometheus.HistogramVec
 
 	mu      sync.Mutex
 	changes changes
 	boots   boots
+	leaving removals
+	// longestBoot is the longest boot that was seen.
+	longestBoot time.Duration
 }
 
 // NewRegistry is a registry with the series of the Go runtime and of the
@@ -66,7 +69,7 @@ func New(r prometheus.Registerer, o Options) *Metrics {
 		s := all[name]
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: s.fullName(), Help: s.help}, s.labels)
 	}
-	m.decisions, m.steps, m.removed, m.sourceErrors = counters(decisionsTotal), counters(stepsTotal), counters(machinesRemoved), counters(sourceErrors)
+	m.decisions, m.steps, m.removed, m.drains, m.sourceErrors = counters(decisionsTotal), counters(stepsTotal), counters(machinesRemoved), counters(drainsTotal), counters(sourceErrors)
 	violations, reload, build := counters(violationsTotal), gauges(configReload), gauges(buildInfo)
 	m.violations, m.reload = violations.WithLabelValues(), reload.WithLabelValues()
 
@@ -74,10 +77,10 @@ func New(r prometheus.Registerer, o Options) *Metrics {
 	wait := prometheus.ExponentialBuckets(0.1, 2, 12)    // 100 ms to 205 s
 	long := prometheus.ExponentialBuckets(5, 1.6, 14)    // 5 s to 38 min
 	plan, tick, patch := histograms(all[planSeconds], short), histograms(all[tickSeconds], short), histograms(all[demandToPatch], wait)
-	m.phase, m.provision = histograms(all[phaseSeconds], short), histograms(all[provisionSeconds], long)
+	m.phase, m.provision, m.removal = histograms(all[phaseSeconds], short), histograms(all[provisionSeconds], long), histograms(all[removalSeconds], long)
 	m.plan, m.tick, m.demandToPatch = plan.WithLabelValues(), tick.WithLabelValues(), patch.WithLabelValues()
 
-	r.MustRegister(m, m.decisions, m.steps, m.removed, m.sourceErrors, violations, reload, build, plan, tick, patch, m.phase, m.provision)
+	r.MustRegister(m, m.decisions, m.steps, m.removed, m.drains, m.sourceErrors, violations, reload, build, plan, tick, patch, m.phase, m.provision, m.removal)
 	build.WithLabelValues(o.Version, o.Revision, runtime.Version()).Set(1)
 	m.reload.Set(1)
 	m.zero()
@@ -98,10 +101,25 @@ func (m *Metrics) zero() {
 	for _, r := range []planner.Reason{planner.ReasonVacant, planner.ReasonNeverJoined} {
 		m.removed.WithLabelValues(string(r))
 	}
+	for _, r := range drainReasons() {
+		m.drains.WithLabelValues(string(r), drainAccepted)
+		m.drains.WithLabelValues(string(r), drainRefused)
+	}
+	for _, p := range removalPhases() {
+		m.removal.WithLabelValues(string(p))
+	}
 }
 
 // ConfigReload tells whether the configuration could be read the last time.
 func (m *Metrics) ConfigReload(ok bool) { m.reload.Set(truth(ok)) }
+
+// LongestBoot is how long the slowest Machine took from its creation to a ready
+// Node, of those that this process has seen come up; zero before the first.
+func (m *Metrics) LongestBoot() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.longestBoot
+}
 
 // Record takes a tick into the series.
 func (m *Metrics) Record(t Tick) {
@@ -127,6 +145,10 @@ func (m *Metrics) Record(t Tick) {
 	}
 	for _, b := range m.boots.next(&t) {
 		m.provision.WithLabelValues(b.class).Observe(b.took.Seconds())
+		m.longestBoot = max(m.longestBoot, b.took)
+	}
+	for _, s := range m.leaving.next(&t) {
+		m.removal.WithLabelValues(string(s.phase)).Observe(s.took.Seconds())
 	}
 	m.tick.Observe(t.Duration.Seconds())
 	for p, took := range t.Phases {
@@ -139,6 +161,7 @@ func (m *Metrics) Record(t Tick) {
 
 func (m *Metrics) step(r *StepResult) {
 	m.steps.WithLabelValues(stepLabel(r.Step.Kind), outcomeLabel(r.Outcome)).Inc()
+	m.drain(r)
 	if r.Outcome != Done {
 		return
 	}

@@ -9,8 +9,10 @@ import (
 
 // object is what an event is about.
 type object struct {
-	// management objects are MachineDeployments, the others RayClusters.
+	// management objects are MachineDeployments, or the Cluster, the others
+	// RayClusters.
 	management           bool
+	cluster              bool
 	namespace, name, uid string
 }
 
@@ -30,6 +32,9 @@ func (o object) reference() *corev1.ObjectReference {
 	}
 	if o.management {
 		ref.Kind, ref.APIVersion = "MachineDeployment", "cluster.x-k8s.io/v1beta2"
+	}
+	if o.cluster {
+		ref.Kind = "Cluster"
 	}
 	return &ref
 }
@@ -76,11 +81,11 @@ func (p *places) index() {
 	p.machines, p.machineOfNodes = map[string]string{}, map[string]string{}
 	for i := range p.snapshot.NodeGroups {
 		g := &p.snapshot.NodeGroups[i]
-		p.groups[g.Key()] = object{true, g.Namespace, g.Name, g.UID}
+		p.groups[g.Key()] = object{management: true, namespace: g.Namespace, name: g.Name, uid: g.UID}
 	}
 	for i := range p.snapshot.RayClusters {
 		c := &p.snapshot.RayClusters[i]
-		p.clusters[c.Key()] = object{false, c.Namespace, c.Name, c.UID}
+		p.clusters[c.Key()] = object{namespace: c.Namespace, name: c.Name, uid: c.UID}
 	}
 	for i := range p.snapshot.Machines {
 		m := &p.snapshot.Machines[i]

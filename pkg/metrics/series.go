@@ -45,6 +45,9 @@ const (
 	stepsTotal       = "steps_total"
 	violationsTotal  = "plan_violations_total"
 	machinesRemoved  = "machines_removed_total"
+	drainsTotal      = "drains_total"
+	removalSeconds   = "removal_phase_duration_seconds"
+	unremovableNodes = "unremovable_nodes"
 	sourceErrors     = "source_errors_total"
 	planSeconds      = "plan_duration_seconds"
 	phaseSeconds     = "phase_duration_seconds"
@@ -83,6 +86,9 @@ func seriesOf() map[string]series {
 		{stepsTotal, counter, "Steps of plans by what became of them: done, refused (the world had moved on), failed, dry-run.", []string{"step", "result"}},
 		{violationsTotal, counter, "Plans that broke a rule and were dropped. Every one is a defect.", nil},
 		{machinesRemoved, counter, "Machines given back.", []string{"reason"}},
+		{drainsTotal, counter, "Ray nodes that were asked to drain, by Ray's word for the reason and the answer: accepted, or refused because the node works.", []string{"reason", "result"}},
+		{removalSeconds, histogram, "Time that nodes spent in each phase of their removal: drain (cordoned with Ray pods), evict (with other pods), vacant, delete (the Machine goes). Cancelled removals are left out.", []string{"phase"}},
+		{unremovableNodes, gauge, "Nodes that the last plan keeps, by the reason.", []string{"reason"}},
 		{sourceErrors, counter, "Readings of a source that ended in an error, counted once per round.", []string{"source"}},
 		{planSeconds, histogram, "Time that making a plan took.", nil},
 		{phaseSeconds, histogram, "Time that each phase of a round took.", []string{"phase"}},

@@ -14,7 +14,7 @@ func stateSeries() []string {
 	return []string{
 		demandUnits, unmetDemandUnits, gangsPending,
 		groupMin, groupMax, groupTarget, groupReplicas, groupReady, groupComing, groupBackoff,
-		lastTick, sourceAge, sourceKnown, sourcesUnknown, safeToAct, leader, planCost, planBound,
+		lastTick, sourceAge, sourceKnown, sourcesUnknown, safeToAct, leader, planCost, planBound, unremovableNodes,
 	}
 }
 
@@ -59,6 +59,9 @@ func (m *Metrics) state(t *Tick) []prometheus.Metric {
 	}
 	for k, v := range m.unmetOf(&t.Plan) {
 		set(unmetDemandUnits, v, k.resource, k.reason)
+	}
+	for reason, n := range m.unremovable(&t.Plan) {
+		set(unremovableNodes, float64(n), reason)
 	}
 	resting := restingGroups(t)
 	for _, g := range uniqueGroups(t.Plan.Groups) {
