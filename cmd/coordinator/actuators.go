@@ -27,13 +27,19 @@ func newActuators(c config.Configuration, s *sources, log *zap.Logger) actuators
 			Management: s.management.Client(), Workload: s.workload.Client(), Namespace: c.Management.Namespace, ClusterName: c.Management.ClusterName,
 			Log: log.Named("capi"),
 		}),
-		ray: demand.NewActuator(demand.ActuatorOptions{Reader: s.workload.Client(), Writer: s.workload.Client(), DefaultMode: c.RayClusters.DefaultMode}),
+		ray: demand.NewActuator(demand.ActuatorOptions{
+			Reader: s.workload.Client(), Writer: s.workload.Client(), DefaultMode: c.RayClusters.DefaultMode,
+			Credentials: c.RayClusters.Credentials, Timeout: c.Demand.Timeout.Duration,
+		}),
 	}
 }
 
 // Take implements [coordinator.Actuator].
 func (a actuators) Take(ctx context.Context, plan planner.Plan, step planner.Step) error {
 	err := a.take(ctx, plan.ID, step)
+	if errors.Is(err, demand.ErrDrainRefused) {
+		return fmt.Errorf("%w: %w: %w", coordinator.ErrRefused, coordinator.ErrDrainRefused, err)
+	}
 	if errors.Is(err, capi.ErrMoved) || errors.Is(err, demand.ErrMoved) {
 		return fmt.Errorf("%w: %w", coordinator.ErrRefused, err)
 	}
@@ -46,6 +52,14 @@ func (a actuators) take(ctx context.Context, planID string, step planner.Step) e
 		return a.supply.Scale(ctx, step, planID)
 	case planner.StepGrowWorkers:
 		return a.ray.GrowWorkers(ctx, step)
+	case planner.StepDrain:
+		return a.ray.Drain(ctx, step, planID)
+	case planner.StepShrinkWorkers:
+		return a.ray.ShrinkWorkers(ctx, step)
+	case planner.StepClearWorkers:
+		return a.ray.ClearWorkers(ctx, step)
+	case planner.StepReplaceWorker:
+		return a.ray.ReplaceWorker(ctx, step)
 	case planner.StepCordon:
 		return a.supply.Cordon(ctx, step, planID, time.Now())
 	case planner.StepUncordon:

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/go-logr/zapr"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/tandem-autoscaler/tandem/pkg/config"
 	"github.com/tandem-autoscaler/tandem/pkg/coordinator"
+	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
 
 type runFlags struct {
@@ -42,7 +44,7 @@ func newRun() *cobra.Command {
 				return err
 			}
 			defer func() { _ = log.Sync() }()
-			return run(cmd.Context(), c, log, f.identity)
+			return run(cmd.Context(), f.config, c, log, f.identity)
 		},
 	}
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "the configuration file; see coordinator config default")
@@ -88,7 +90,8 @@ func newLogger(level string) (*zap.Logger, error) {
 }
 
 // run wires everything and blocks until ctx ends or something fails for good.
-func run(ctx context.Context, c config.Configuration, log *zap.Logger, identity string) error {
+func run(ctx context.Context, file string, c config.Configuration, log *zap.Logger, identity string) error {
+	limitMemory(log)
 	s, err := newSources(c, log)
 	if err != nil {
 		return err
@@ -97,9 +100,14 @@ func run(ctx context.Context, c config.Configuration, log *zap.Logger, identity 
 	if err != nil {
 		return err
 	}
+	watcher := config.NewWatcher(file, c, config.WatchOptions{Reloaded: out.reloaded(c, log)})
+	out.current = watcher.Current
+	held := newLease(c.LeaderElection, log)
 	loop := coordinator.New(coordinator.Options{
 		Observers: s.observers(), Actuator: newActuators(c, s, log), Recorder: out.recorder,
-		Policy: c.Policy, Wake: s.wake, Ready: s.ready, Interval: c.Loop.Interval.Duration, DryRun: c.Loop.DryRun, Log: log,
+		Policy: func() planner.Policy { now := watcher.Current(); return now.Policy() },
+		Gates:  []coordinator.Gate{held.gate, pauseGate(c, s)},
+		Wake:   s.wake, Ready: s.ready, Interval: c.Loop.Interval.Duration, DryRun: c.Loop.DryRun, Log: log,
 	})
 	out.watch(loop, s, c.Loop.Interval.Duration)
 	log.Info("coordinator started", zap.String("version", version), zap.String("namespace", c.Management.Namespace),
@@ -107,7 +115,8 @@ func run(ctx context.Context, c config.Configuration, log *zap.Logger, identity 
 	g, gctx := errgroup.WithContext(ctx)
 	s.run(gctx, g)
 	g.Go(func() error { return out.run(gctx) })
-	g.Go(func() error { return lead(gctx, c, s, log, orIdentity(identity), loop.Run) })
+	g.Go(func() error { return watcher.Run(gctx) })
+	g.Go(func() error { return held.run(gctx, s, orIdentity(identity), loop.Run) })
 	err = g.Wait()
 	out.close()
 	log.Info("coordinator stopped")
@@ -131,13 +140,26 @@ func orIdentity(identity string) string {
 	return fmt.Sprintf("%s-%d", strings.ToLower(host), os.Getpid())
 }
 
-// livenessFactor is how many intervals may pass without a tick before the
-// process counts as stuck.
+// livenessFactor is how many intervals a round may last, or the loop stand still,
+// before the process counts as stuck.
 const livenessFactor = 12
 
-func tooOld(last time.Time, interval time.Duration) error {
-	if limit := max(livenessFactor*interval, time.Minute); !last.IsZero() && time.Since(last) > limit {
-		return fmt.Errorf("the loop has not ticked for %s", time.Since(last).Round(time.Second))
+func liveLimit(interval time.Duration) time.Duration {
+	return max(livenessFactor*interval, time.Minute)
+}
+
+// memoryShare is the part of the memory limit at which garbage is collected more
+// eagerly. The rest is for what the runtime does not count.
+const memoryShare = 0.9
+
+// limitMemory sets the soft limit of the Go runtime from the limit of the
+// container, unless GOMEMLIMIT sets it already.
+func limitMemory(log *zap.Logger) {
+	limit, err := memlimit.Set(memlimit.WithRatio(memoryShare), memlimit.WithProvider(memlimit.FromCgroup))
+	switch {
+	case err != nil:
+		log.Debug("no memory limit is known", zap.Error(err))
+	case limit > 0:
+		log.Info("memory limit", zap.Int64("bytes", limit))
 	}
-	return nil
 }

@@ -4,15 +4,16 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tandem-autoscaler/tandem/pkg/capi"
@@ -31,6 +32,33 @@ type sources struct {
 	supply               *capi.Source
 	catalogue            *vsphere.Source
 	wake                 chan struct{}
+
+	// deadline is how long a Machine may take to boot, longest how long one did.
+	deadline time.Duration
+	longest  atomic.Pointer[func() time.Duration]
+}
+
+// booted says where to learn how long Machines take to boot.
+func (s *sources) booted(longest func() time.Duration) { s.longest.Store(&longest) }
+
+// bootTime is how long a Machine may take until its Node is ready: what was seen,
+// or, before the first came up, what is granted.
+func (s *sources) bootTime() time.Duration {
+	if f := s.longest.Load(); f != nil {
+		if seen := (*f)(); seen > 0 {
+			return seen
+		}
+	}
+	return s.deadline
+}
+
+// keepManagers strips who manages which field, as it takes room, from every
+// object but RayClusters: there it tells of writers beside us.
+func keepManagers(object any) (any, error) {
+	if u, ok := object.(*unstructured.Unstructured); ok && u.GroupVersionKind().Group == demand.RayClusterKind().Group {
+		return object, nil
+	}
+	return cache.TransformStripManagedFields()(object)
 }
 
 func newScheme() (*runtime.Scheme, error) {
@@ -48,7 +76,7 @@ func newSources(c config.Configuration, log *zap.Logger) (*sources, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sources{wake: make(chan struct{}, 1)}
+	s := &sources{wake: make(chan struct{}, 1), deadline: c.Growth.ProvisionDeadline.Duration}
 	if s.management, err = kube.Connect(kube.ClusterOptions{
 		Name: "management", Kubeconfig: c.Management.Kubeconfig, Scheme: scheme, Namespace: c.Management.Namespace, Log: log,
 	}); err != nil {
@@ -58,13 +86,13 @@ func newSources(c config.Configuration, log *zap.Logger) (*sources, error) {
 	if workload == "" {
 		workload = c.Management.Kubeconfig
 	}
-	if s.workload, err = kube.Connect(kube.ClusterOptions{Name: "workload", Kubeconfig: workload, Scheme: scheme, Log: log}); err != nil {
+	if s.workload, err = kube.Connect(kube.ClusterOptions{Name: "workload", Kubeconfig: workload, Scheme: scheme, Transform: keepManagers, Log: log}); err != nil {
 		return nil, err
 	}
 	s.demand = demand.New(demand.Options{
 		Reader: s.workload.Reader(), Namespaces: c.RayClusters.Namespaces, DefaultMode: c.RayClusters.DefaultMode, Credentials: c.RayClusters.Credentials,
 		PollInterval: c.Demand.PollInterval.Duration, Settle: c.Demand.Settle.Duration, Timeout: c.Demand.Timeout.Duration, StaleAfter: c.Demand.StaleAfter.Duration,
-		Health: s.workload.Health, Log: log.Named("demand"),
+		Health: s.workload.Health, BootTime: s.bootTime, Log: log.Named("demand"),
 	})
 	s.supply = capi.New(capi.Options{
 		Management: s.management.Reader(), Workload: s.workload.Reader(), ManagementHealth: s.management.Health, WorkloadHealth: s.workload.Health,
@@ -81,7 +109,7 @@ func newSources(c config.Configuration, log *zap.Logger) (*sources, error) {
 // rayCluster is the kind whose informer the demand side reads from.
 func rayCluster() client.Object {
 	u := &unstructured.Unstructured{}
-	u.SetGroupVersionKind(schema.GroupVersionKind{Group: "ray.io", Version: "v1", Kind: "RayCluster"})
+	u.SetGroupVersionKind(demand.RayClusterKind())
 	return u
 }
 
