@@ -12,7 +12,7 @@ import (
 )
 
 // annotationPaused on the Cluster stops every step, on a MachineDeployment those
-// about it. Its value is free text.
+// about it. Its value is free text; "false" does not pause.
 const annotationPaused = "tandem-autoscaler.io/paused"
 
 // pauseGate reads, before every step, whether a person has paused everything: the
@@ -27,7 +27,7 @@ func pausedBy(r client.Reader, key client.ObjectKey) coordinator.Gate {
 		if err := r.Get(ctx, key, cluster); err != nil {
 			return fmt.Errorf("reading whether Cluster %s is paused: %w", key, err)
 		}
-		if why, paused := cluster.Annotations[annotationPaused]; paused {
+		if why, set := cluster.Annotations[annotationPaused]; set && why != "false" {
 			return fmt.Errorf("annotation %s on Cluster %s: %q", annotationPaused, key, why)
 		}
 		return nil
