@@ -1,0 +1,73 @@
+package main
+
+// fault is one row of the table: something that goes wrong, and what the
+// coordinator does then. Its number is its place in the list, from 1.
+type fault struct{ what, safe string }
+
+// faults are all that is known to go wrong, from the Ray side over the planner
+// to Kubernetes, vSphere and the process itself. A number never changes its
+// meaning, because tests name it.
+func faults() []fault {
+	return []fault{
+		{"the GCS does not answer, or its name does not resolve", "the demand of that RayCluster is unknown, not zero: its groups are held, groups that it shares do not shrink, and after a while an alert says so"},
+		{"the GCS answers too late", "each call has a deadline of its own; the tick goes on for the others, and calls back off with jitter"},
+		{"the GCS answers with an older state than before", "the reply is dropped and counted; if it stays so, the demand is unknown"},
+		{"a reply is cut short, malformed, or has unknown values", "the whole reply is rejected, and the demand is unknown"},
+		{"a reply is enormous", "messages and entries are bounded, equal demands are grouped, and what was cut is told as a decision"},
+		{"an amount is negative, not a number, infinite or absurd", "that entry alone is rejected, with its reason"},
+		{"somebody asks for more than anybody has", "arithmetic saturates; limits of the group, the class, the tick and the hour hold, and the rest is unmet with its reason"},
+		{"names or labels with newlines, quotes, 10 kB or look-alike letters", "their length and characters are checked; they are quoted in logs and never label a metric"},
+		{"tenants make names without end", "metrics have a bounded number of series; what belongs to a tenant goes to the journal"},
+		{"the Ray head restarts and forgets its nodes and drains", "Ray nodes are matched through their pods; idle times start at zero, and a pod that the new head does not know is unknown"},
+		{"a RayCluster is deleted, or made again with the same name", "its UID is another, so what was remembered is dropped; its pods must be gone before a node goes"},
+		{"two RayClusters share a node", "the node stays until no Ray pod of either is on it"},
+		{"the same demand shows twice, as a request and as a pending pod", "it is counted once"},
+		{"a pending pod belongs to a job that has ended", "it asks for nothing"},
+		{"only a part of a gang can be placed", "nothing of it is placed or bought"},
+		{"request_resources is never taken back", "it is capped, shown as a demand of its own kind, and can be made to expire"},
+		{"demand comes and goes with every tick", "directions change once per window at most"},
+		{"Ray refuses a drain because the node works again", "the node is uncordoned, and its idle time starts anew"},
+		{"a drain is accepted and then nothing more happens, or the coordinator dies before its next write", "the Ray node is dead and its pod looks alive: such pods are found on every tick, and removed or replaced, never counted as capacity"},
+		{"a task lands on a node whose drain was forgotten", "each step reads what it depends on once more, and the removal is cancelled"},
+		{"a Ray pod appears again on a node that is being emptied", "the cordon comes first; a node with a Ray pod is not removed"},
+		{"a pod has no controller, local storage, or a mark that says do not move", "its node is not removed, and the reason is told"},
+		{"a disruption budget forbids an eviction", "it is waited for and never forced; after a time the removal is cancelled"},
+		{"a finalizer keeps a pod or a Machine that is being deleted", "it is still there but no capacity; an alert says so"},
+		{"only DaemonSet pods are left on a node", "the node may go"},
+		{"a node becomes NotReady while it is being emptied", "its Ray state is unknown, so nothing more happens until it is ready again or its Machine is gone"},
+		{"Kubernetes has lost a node on which Ray still works", "the busier of the two views counts"},
+		{"many nodes are NotReady at once", "nothing shrinks; growth goes on only from fresh demand"},
+		{"a VM hangs while it is made", "it counts as coming until its deadline, then its class backs off and another is tried; healthy neighbours are never deleted for it"},
+		{"a Machine hangs while it is deleted", "it is no capacity and is not removed twice, but counts against limits"},
+		{"a MachineDeployment is rolled out", "it is not shrunk, and grows only if its target is beyond doubt"},
+		{"a MachineDeployment is paused, deleted or renamed under a plan", "the step is refused and a new plan is made; memory of it goes by its UID"},
+		{"minimum and maximum are garbage, upside down, or below what exists", "that group alone is refused; busy nodes are never removed to fit a limit"},
+		{"somebody else writes replicas", "the write loses against the other version and a new plan is made; a group that is written again and again is left alone"},
+		{"somebody else deletes the Machine of a busy node", "the pre-drain hook holds it until Ray is drained or a deadline has passed"},
+		{"the API server answers with a conflict", "a new snapshot and a new plan, never the same write again"},
+		{"the API server fails and nobody knows whether it wrote", "the write counts as perhaps done: targets are absolute, and the next snapshot tells"},
+		{"a watch has expired or lags behind", "nothing is done from a view that is older than our own last write"},
+		{"the cache is empty after a restart, or a right was lost", "what has not been listed is unknown; a list that is suddenly empty is read again before anything shrinks"},
+		{"one source of a snapshot is there and another is not", "each source is whole or unknown"},
+		{"events come twice, late, or in another order", "they only wake the loop; the state is read anew"},
+		{"the coordinator dies between any two writes", "the next one, with empty memory, comes to the same end"},
+		{"a dead coordinator leaves cordons, marks, names or hooks behind", "they are found by their marks and finished or taken back"},
+		{"two coordinators lead, or one resumes after a pause", "every write is absolute and tests a version, and the lease is looked at before each step: work may be wasted, no rule breaks"},
+		{"a clock jumps, or clocks differ", "durations come from a clock that never jumps, idle times from Ray; timers stand still for the tick of a jump"},
+		{"a tick takes longer than its interval", "the next is skipped, never run beside it; a tick that hangs fails the liveness check"},
+		{"vCenter or the Supervisor is down", "the last catalogue counts, with its age; removals do not need it"},
+		{"a session or a password of vCenter has expired", "files are read again, and it logs in again with back-off, with one session at a time"},
+		{"vCenter is slow", "it is read beside the loop, never in it"},
+		{"a VM class is removed, taken from the namespace, or resized", "the group cannot grow, with its reason; nodes that run keep their own size"},
+		{"a quota is full, or hosts have no GPU left", "the reason is told with its numbers, the class backs off, another is tried"},
+		{"the declared size of a class is not that of its nodes", "the first real node is compared, and a group that lies is not grown for that demand"},
+		{"a new node never takes pods", "it counts as coming until its deadline, then as failed"},
+		{"growing does not help the pods that it was for", "after some attempts it is said and no more is bought for them"},
+		{"Ray's autoscaler and the coordinator both want to act", "each verb has one owner; a live autoscaler in lead mode is refused"},
+		{"a Cluster Autoscaler works on the same group", "it is seen and the group refused"},
+		{"the configuration is changed to something wrong", "the old one stays, and that is told"},
+		{"the disk of the journal is full or blocked", "the oldest records are dropped and counted; the loop goes on"},
+		{"memory runs out", "the limit is known to the runtime and snapshots are bounded; a tick is refused before the process is killed"},
+		{"the token of a GCS is missing, changed or wrong", "the demand is unknown, not zero; the file is read again"},
+	}
+}
