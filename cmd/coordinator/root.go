@@ -48,7 +48,7 @@ Exit codes: 0 done, 1 failure, 2 wrong command line, 3 invalid file.`,
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newRun(), newPlan(), newSnapshot(), newRelease(), newConfig(), newVersion())
+	root.AddCommand(newRun(), newPlan(), newSize(), newSnapshot(), newRelease(), newConfig(), newVersion())
 	return root
 }
 
