@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"syscall"
 	"testing"
+	"time"
 )
 
-// fleet is a cluster of running nodes with demand. With mixed, nearly every
+// fleet is a cluster of running nodes without demand. With mixed, nearly every
 // node has another rest of free resources.
-func fleet(nodes, requests int, mixed bool) Input {
+func fleet(nodes int, mixed bool) Input {
 	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // bench data, to be repeatable
 	in := Input{DisableLaunchConfigCheck: true, IdleTimeoutSeconds: new(60.0)}
 	in.NodeTypes = []NodeType{
@@ -36,6 +38,11 @@ func fleet(nodes, requests int, mixed bool) Input {
 			ID: strconv.Itoa(i), Type: nt.Name, Status: StatusRayRunning, Kind: KindWorker, RayNodeID: "n" + strconv.Itoa(i), RayNode: n,
 		})
 	}
+	return in
+}
+
+// fewShapes are requests of ten shapes.
+func fewShapes(requests int) []Demand {
 	shapes := []Resources{
 		{{"CPU", 1}},
 		{{"CPU", 4}},
@@ -48,46 +55,138 @@ func fleet(nodes, requests int, mixed bool) Input {
 		{{"GPU", 0.3}},
 		{{"memory", 20 << 30}},
 	}
+	out := make([]Demand, 0, len(shapes))
 	for _, s := range shapes {
-		in.Requests = append(in.Requests, Demand{Request: Request{Resources: s}, Count: int64(requests / len(shapes))})
+		out = append(out, Demand{Request: Request{Resources: s}, Count: int64(requests / len(shapes))})
 	}
-	return in
+	return out
 }
 
-// BenchmarkSchedule gives the time of one round.
-func BenchmarkSchedule(b *testing.B) {
-	for _, size := range []struct{ nodes, requests int }{{0, 4000}, {100, 1000}, {400, 4000}, {1337, 13315}} {
-		for _, mixed := range []bool{false, true} {
-			in := fleet(size.nodes, size.requests, mixed)
-			b.Run(fmt.Sprintf("nodes=%d/demands=%d/mixed=%v", size.nodes, size.requests, mixed), func(b *testing.B) {
-				b.ReportAllocs()
-				for b.Loop() {
-					if out := Schedule(in); out.Err != nil {
-						b.Fatal(out.Err)
-					}
-				}
-			})
+// distinctShapes are requests of which no two are equal, small next to the
+// nodes or as large as they are.
+func distinctShapes(requests int, large bool) []Demand {
+	r := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // bench data, to be repeatable
+	cores, gib := 8, 32
+	if large {
+		cores, gib = 64, 256
+	}
+	out := make([]Demand, 0, requests)
+	for i := range requests {
+		res := Resources{{"CPU", float64(1+r.IntN(cores*10)) / 10}, {"memory", float64(1+r.IntN(gib<<10))*(1<<20) + float64(i)}}
+		if r.IntN(5) == 0 {
+			res = append(res, Amount{"GPU", float64(1 + r.IntN(4))})
 		}
+		out = append(out, Demand{Request: Request{Resources: res}, Count: 1})
 	}
+	return out
 }
 
-// BenchmarkGangs has many gangs, each of which looks at all nodes, and requests
-// that come one by one.
-func BenchmarkGangs(b *testing.B) {
-	in := fleet(400, 0, true)
-	for i := range 1000 {
-		one := Request{Resources: Resources{{"CPU", float64(1 + i%3)}}}
-		one.Placement = []PlacementConstraint{{AntiAffinity, "_PG_" + strconv.Itoa(i), ""}}
-		in.Gangs = append(in.Gangs, Gang{Bundles: []Request{one, one}})
-	}
-	in.Requests = nil
-	for i := range 4000 {
-		in.Requests = append(in.Requests, Demand{Request{Resources: Resources{{"CPU", float64(1 + i%7)}, {"memory", float64(1 + i%5)}}}, 1})
-	}
+// runSchedule reports the CPU time of a round as well, which says more than
+// the wall time on a busy machine.
+func runSchedule(b *testing.B, in Input) {
+	b.Helper()
 	b.ReportAllocs()
+	before := cpuTime(b)
 	for b.Loop() {
 		if out := Schedule(in); out.Err != nil {
 			b.Fatal(out.Err)
 		}
 	}
+	b.ReportMetric((cpuTime(b)-before).Seconds()*1000/float64(b.N), "cpu-ms/op")
+}
+
+// cpuTime is what the process has used so far, the garbage collector included.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkSchedule gives the time of one round. Nodes are equal within their
+// type or mixed; requests are of ten shapes or all different.
+func BenchmarkSchedule(b *testing.B) {
+	for _, size := range []struct{ nodes, requests int }{{0, 4000}, {100, 1000}, {400, 4000}, {1337, 13315}} {
+		for _, mixed := range []bool{false, true} {
+			if size.nodes == 0 && mixed {
+				continue
+			}
+			for _, kind := range []string{"few", "small", "large"} {
+				in := fleet(size.nodes, mixed)
+				switch kind {
+				case "few":
+					in.Requests = fewShapes(size.requests)
+				default:
+					in.Requests = distinctShapes(size.requests, kind == "large")
+				}
+				b.Run(fmt.Sprintf("nodes=%d/demands=%d/mixed=%v/shapes=%s", size.nodes, size.requests, mixed, kind), func(b *testing.B) {
+					runSchedule(b, in)
+				})
+			}
+		}
+	}
+}
+
+// BenchmarkScheduleGangs has 4000 different requests in gangs of four, of all
+// strategies, on 400 different nodes.
+func BenchmarkScheduleGangs(b *testing.B) {
+	in := fleet(400, true)
+	in.Gangs = gangsOf(distinctShapes(4000, false), 4)
+	runSchedule(b, in)
+}
+
+// BenchmarkScheduleEqualGangs has 1000 gangs of few shapes.
+func BenchmarkScheduleEqualGangs(b *testing.B) {
+	in := fleet(400, true)
+	for i := range 1000 {
+		one := Request{Resources: Resources{{"CPU", float64(1 + i%3)}}}
+		one.Placement = []PlacementConstraint{{AntiAffinity, "_PG_" + strconv.Itoa(i), ""}}
+		in.Gangs = append(in.Gangs, Gang{Bundles: []Request{one, one}})
+	}
+	for i := range 4000 {
+		in.Requests = append(in.Requests, Demand{Request{Resources: Resources{{"CPU", float64(1 + i%7)}, {"memory", float64(1 + i%5)}}}, 1})
+	}
+	runSchedule(b, in)
+}
+
+// BenchmarkScheduleEverything has a constraint, gangs, and tasks with
+// selectors, all of different shapes, on 400 different nodes.
+func BenchmarkScheduleEverything(b *testing.B) {
+	in := fleet(400, true)
+	d := distinctShapes(4000, false)
+	in.Constraints = []Constraint{{Requests: d[:1000]}}
+	in.Gangs = gangsOf(d[1000:1400], 4)
+	in.Requests = d[1400:]
+	for i := range in.Requests {
+		if i%10 == 0 {
+			in.Requests[i].Request.Selectors = []Selector{
+				{{Key: "accelerator", Operator: OperatorIn, Values: []string{"A100"}}},
+				{{Key: "accelerator", Operator: OperatorNotIn, Values: []string{"H100"}}},
+			}
+		}
+	}
+	runSchedule(b, in)
+}
+
+// gangsOf makes gangs of a size, of each strategy in turn.
+func gangsOf(d []Demand, size int) []Gang {
+	var out []Gang
+	for i := 0; i+size <= len(d); i += size {
+		g := Gang{}
+		for _, one := range d[i : i+size] {
+			r := one.Request
+			label := "_PG_" + strconv.Itoa(len(out))
+			switch len(out) % 3 {
+			case 1:
+				r.Placement = []PlacementConstraint{{AntiAffinity, label, ""}}
+			case 2:
+				r.Placement = []PlacementConstraint{{Affinity, label, ""}}
+			}
+			g.Bundles = append(g.Bundles, r)
+		}
+		out = append(out, g)
+	}
+	return out
 }

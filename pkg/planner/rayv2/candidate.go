@@ -1,5 +1,7 @@
 package rayv2
 
+import "math"
+
 // candidate is a class of nodes that are as good as each other, or a node type
 // to launch from. Only its first node is looked at.
 type candidate struct {
@@ -10,101 +12,211 @@ type candidate struct {
 	last int
 	// room is how many nodes of the type can be launched.
 	room int64
+
+	// guessed tells that the score is no worse than the true one, that there
+	// is no trial, and that the candidate may take nothing at all.
+	guessed bool
+	score   score
+	// taken is what the first node would take of the runs as they are now.
+	taken []taking
+	// number is the trial's; zero while there is none.
+	number int
+	// result is the first node's state with what it takes; made when needed.
+	result *state
+	// index is the candidate's place in the heap, or -1.
+	index int
+}
+
+// user notes that a candidate's trial takes a number of requests of a run.
+type user struct {
+	c      *candidate
+	number int // of the trial; if the candidate has another one, this is void
+	count  int64
+	next   int // the next user of the run, or -1
 }
 
 // candidate adds a candidate to the heap, whose order is made later.
-func (p *packer) candidate(c candidate) *candidate {
-	p.cands = append(p.cands, c)
-	added := &p.cands[len(p.cands)-1]
-	p.heap = append(p.heap, added)
-	return added
+func (p *packer) candidate(st *state, pos int, room int64) *candidate {
+	n := len(p.cands)
+	p.cands = p.cands[:n+1]
+	c := &p.cands[n]
+	*c = candidate{st: st, pos: pos, last: pos, room: room, taken: c.taken[:0], index: len(p.heap)}
+	p.guess(c)
+	p.heap = append(p.heap, c)
+	return c
 }
 
 // before tells whether Ray would pick the candidate before the other.
 func (c *candidate) before(o *candidate) bool {
-	d := c.st.trial.score.compare(&o.st.trial.score)
+	d := c.score.compare(&o.score)
 	return d > 0 || d == 0 && c.pos < o.pos
 }
 
-// assess makes sure that the candidate's trial exists and holds for the runs as
-// they are. It tells whether the candidate would take anything.
-func (p *packer) assess(c *candidate) (bool, error) {
-	t := c.st.trial
-	if t == nil || !p.valid(t) {
-		var err error
-		if t, err = p.try(c.st); err != nil {
-			return false, roundFails(err)
-		}
-		c.st.trial = t
+// guess drops the candidate's trial and gives it the best score that it could
+// have. It is tried when no other candidate is better.
+func (p *packer) guess(c *candidate) {
+	c.guessed, c.number, c.result = true, 0, nil
+	if p.eager {
+		c.score = score{rank: p.shapes.ranks, gpuOK: true, kinds: math.MaxInt}
+		return
 	}
-	for _, k := range t.taken {
-		r := &p.runs[k.run]
-		r.most = max(r.most, k.count)
-	}
-	return len(t.taken) > 0, nil
+	c.score = p.bound(c.st)
 }
 
-// valid tells whether a trial would come out the same now. Runs only get
-// shorter, and a trial is bound by a run's length only if it takes all of it.
-func (p *packer) valid(t *trial) bool {
-	for _, k := range t.taken {
-		if p.runs[k.run].left < k.count {
-			return false
-		}
-	}
-	return true
-}
-
-// refresh assesses all candidates and orders them. Those that take nothing are
-// dropped: they never will, as nothing is added in the course of a call.
-func (p *packer) refresh() error {
-	for i := range p.runs {
-		p.runs[i].most = 0
-	}
+// assessAll tries all candidates and drops those that take nothing.
+func (p *packer) assessAll() error {
 	kept := p.heap[:0]
 	for _, c := range p.heap {
 		ok, err := p.assess(c)
 		if err != nil {
 			return err
 		}
+		c.index = -1
 		if ok {
+			c.index = len(kept)
 			kept = append(kept, c)
 		}
 	}
 	p.heap = kept
+	return nil
+}
+
+// assess tries the candidate's first node on the runs as they are. It tells
+// whether the node would take anything.
+func (p *packer) assess(c *candidate) (bool, error) {
+	var err error
+	c.taken, err = p.try(c.st, c.taken[:0])
+	if err == nil {
+		c.score, err = p.rate(c.st)
+	}
+	if err != nil {
+		return false, roundFails(err)
+	}
+	p.trials++
+	c.guessed, c.number, c.result = false, p.trials, nil
+	for _, k := range c.taken {
+		r := &p.runs[k.run]
+		r.most = max(r.most, k.count)
+		p.users = append(p.users, user{c, c.number, k.count, r.users})
+		r.users = len(p.users) - 1
+	}
+	return len(c.taken) > 0, nil
+}
+
+// shorten takes requests off a run. A trial is bound by a run's length only if
+// it takes all of it, so it comes out the same as long as the run has as many
+// requests as it takes; the others are void.
+func (p *packer) shorten(run int, count int64) {
+	r := &p.runs[run]
+	r.left -= count
+	p.left -= count
+	if r.left == 0 {
+		p.tree.kill(run)
+		p.count(r.shape, -1)
+	}
+	if r.left >= r.most {
+		return
+	}
+	r.most = 0
+	for at := &r.users; *at >= 0; {
+		u := &p.users[*at]
+		switch {
+		case u.c.number != u.number:
+			*at = u.next
+			continue
+		case u.count > r.left:
+			p.guess(u.c)
+			p.move(u.c)
+			*at = u.next
+			continue
+		}
+		r.most = max(r.most, u.count)
+		at = &u.next
+	}
+}
+
+// count notes how many runs that are not used up want a resource.
+func (p *packer) count(sh *shape, by int) {
+	for _, w := range sh.wants {
+		p.alive[w] += by
+	}
+	if sh.namesGPU {
+		p.aliveGPU += by
+	}
+}
+
+// bound is a score that no trial of the state can exceed: as if it were used up
+// in everything that some request still wants. Where a trial may end in one of
+// Ray's assertions it is infinite, so that the trial is made at once.
+func (p *packer) bound(st *state) score {
+	out := p.typeScore(st)
+	out.rank, out.gpuOK, out.kinds = p.shapes.ranks, true, st.used[p.src].kinds
+	sum, n := 0.0, 0
+	low := math.Inf(1)
+	p.rest(st)
+	for i, total := range st.total {
+		now := st.rest[p.src][i]
+		wanted := total.name >= 0 && p.alive[total.name] > 0
+		if math.IsNaN(now) || wanted && (total.value < 0 || math.IsInf(now, 1) && p.syms.implicit[total.name]) {
+			out.kinds = math.MaxInt
+			return out
+		}
+		if wanted {
+			out.kinds++ // too many where something is placed already
+		}
+		if total.name == p.shapes.gpu && total.value > 0 && !p.ignoreGPU {
+			out.gpuOK = st.used[p.src].gpu || p.aliveGPU > 0
+		}
+		if math.IsInf(now, 1) {
+			continue
+		}
+		if wanted {
+			now = total.value
+		}
+		low = min(low, now)
+		sum += now
+		n++
+	}
+	if n > 0 {
+		out.least, out.mean = low, sum/float64(n)
+	}
+	return out
+}
+
+// heapify orders all candidates.
+func (p *packer) heapify() {
 	for i := len(p.heap)/2 - 1; i >= 0; i-- {
 		p.sink(i)
 	}
-	p.stale = false
-	return nil
 }
 
-// settle puts the first candidate, whose first node has changed, where it
-// belongs. If trials are stale, the next refresh does so.
-func (p *packer) settle() error {
-	if p.stale {
-		return nil
+// move puts a candidate whose score or place has changed where it belongs.
+func (p *packer) move(c *candidate) {
+	if c.index < 0 {
+		return
 	}
-	ok, err := p.assess(p.heap[0])
-	if err != nil {
-		return err
+	i := c.index
+	for i > 0 && c.before(p.heap[(i-1)/2]) {
+		p.swap(i, (i-1)/2)
+		i = (i - 1) / 2
 	}
-	if !ok {
-		p.drop()
-		return nil
-	}
-	p.sink(0)
-	return nil
+	p.sink(i)
 }
 
-// drop takes the first candidate out.
-func (p *packer) drop() {
-	n := len(p.heap) - 1
-	p.heap[0] = p.heap[n]
+// drop takes a candidate out.
+func (p *packer) drop(c *candidate) {
+	i, n := c.index, len(p.heap)-1
+	p.swap(i, n)
 	p.heap = p.heap[:n]
-	if !p.stale {
-		p.sink(0)
+	c.index, c.number = -1, 0
+	if i < n {
+		p.move(p.heap[i])
 	}
+}
+
+func (p *packer) swap(i, j int) {
+	p.heap[i], p.heap[j] = p.heap[j], p.heap[i]
+	p.heap[i].index, p.heap[j].index = i, j
 }
 
 // sink restores the heap's order below one place.
@@ -120,7 +232,7 @@ func (p *packer) sink(i int) {
 		if !p.heap[child].before(p.heap[i]) {
 			return
 		}
-		p.heap[i], p.heap[child] = p.heap[child], p.heap[i]
+		p.swap(i, child)
 		i = child
 	}
 }

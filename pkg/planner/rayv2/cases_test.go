@@ -25,8 +25,8 @@ func (o *object) UnmarshalJSON(b []byte) error {
 	}
 	*o = object{}
 	d := json.NewDecoder(bytes.NewReader(b))
-	if _, err := d.Token(); err != nil {
-		return err
+	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+		return fmt.Errorf("%.40q is not an object", b)
 	}
 	for d.More() {
 		k, err := d.Token()
@@ -138,6 +138,13 @@ type countedBundle struct {
 }
 
 func (c *countedBundle) UnmarshalJSON(b []byte) error {
+	var list []json.RawMessage
+	if err := json.Unmarshal(b, &list); err != nil {
+		return err
+	}
+	if len(list) != 2 {
+		return fmt.Errorf("a counted bundle has %d elements, not 2", len(list))
+	}
 	return json.Unmarshal(b, &[]any{&c.bundle, &c.count})
 }
 
@@ -173,8 +180,12 @@ func bundle(o object) (Request, error) {
 				kind, rest, _ := strings.Cut(s, ":")
 				name, value, _ := strings.Cut(rest, "=")
 				c := PlacementConstraint{Kind: Affinity, Label: name, Value: value}
-				if kind == "anti" {
+				switch kind {
+				case "anti":
 					c.Kind = AntiAffinity
+				case "aff":
+				default:
+					return r, fmt.Errorf("reading placement constraint %q: it is neither anti: nor aff:", s)
 				}
 				r.Placement = append(r.Placement, c)
 			}
@@ -188,7 +199,7 @@ func bundle(o object) (Request, error) {
 }
 
 func selectors(raw json.RawMessage) ([]Selector, error) {
-	var list [][][3]json.RawMessage
+	var list [][][]json.RawMessage
 	if err := json.Unmarshal(raw, &list); err != nil {
 		return nil, err
 	}
@@ -197,6 +208,9 @@ func selectors(raw json.RawMessage) ([]Selector, error) {
 		sel := Selector{}
 		for _, c := range s {
 			var r Requirement
+			if len(c) != 3 {
+				return nil, fmt.Errorf("a requirement has %d elements, not 3", len(c))
+			}
 			err := json.Unmarshal([]byte("["+string(c[0])+","+string(c[1])+","+string(c[2])+"]"), &[]any{&r.Key, &r.Operator, &r.Values})
 			if err != nil {
 				return nil, err
@@ -270,6 +284,9 @@ func (c *recorded) nodeTypes() ([]NodeType, error) {
 		var t recordedType
 		if err := json.Unmarshal(f.raw, &t); err != nil {
 			return nil, fmt.Errorf("reading type %q: %w", f.key, err)
+		}
+		if t.Res == nil {
+			return nil, fmt.Errorf("reading type %q: it has no resources under res", f.key)
 		}
 		nt := NodeType{Name: f.key, Min: t.Min, Max: t.Max, IdleTimeoutSeconds: t.Idle, LaunchHash: t.Hash, Priority: t.Priority}
 		var err error

@@ -40,7 +40,18 @@ func newScheduler(in *Input) (*scheduler, error) {
 	for _, a := range in.RecoverableAvailability {
 		s.recoverable[syms.id(a.Type)] = a.Score
 	}
+	for i := range s.types {
+		s.types[i].recoverable = scoreOf(s.recoverable, s.types[i].id)
+		s.types[i].available = scoreOf(s.availability, s.types[i].id)
+	}
 	return s, s.readInstances()
+}
+
+func scoreOf(scores map[int]float64, typ int) float64 {
+	if v, ok := scores[typ]; ok {
+		return v
+	}
+	return 1
 }
 
 // readTypes reads the node types; a name that comes again replaces the

@@ -47,7 +47,8 @@ type state struct {
 	fits  bool
 	class *candidate // of the running nodes
 	twins *candidate // of the others
-	trial *trial
+	// rest is what every total adds to the score as it is; made when needed.
+	rest [sources][]float64
 	// avgUtil is the state's use by demand, once it was computed.
 	avgUtil   float64
 	utilKnown bool
@@ -119,7 +120,8 @@ func (s *states) intern(st state) *state {
 	if have, ok := s.all[key]; ok {
 		return have
 	}
-	st.call, st.class, st.twins, st.trial, st.utilKnown = 0, nil, nil, nil, false
+	st.call, st.class, st.twins, st.utilKnown = 0, nil, nil, false
+	st.rest = [sources][]float64{}
 	s.all[key] = &st
 	return &st
 }

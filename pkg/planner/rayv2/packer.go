@@ -14,8 +14,10 @@ type run struct {
 	left  int64
 	parts []part
 	next  int // the first part that is not used up
-	// most is the largest number that any live trial takes from the run.
+	// most bounds the number that any trial takes from the run.
 	most int64
+	// users is the first of the trials that take from the run, or -1.
+	users int
 }
 
 // runsOf sorts requests as Ray does and joins equal neighbours.
@@ -25,7 +27,7 @@ func (s *shapes) runsOf(requests []request) []run {
 	runs := make([]run, 0, len(sorted))
 	for _, r := range sorted {
 		if n := len(runs); n == 0 || runs[n-1].shape != r.shape {
-			runs = append(runs, run{shape: r.shape})
+			runs = append(runs, run{shape: r.shape, users: -1})
 		}
 		last := &runs[len(runs)-1]
 		last.left += r.count
@@ -59,18 +61,20 @@ type packer struct {
 	cands []candidate // what heap points to
 	heap  []*candidate
 	last  int // the place of the next candidate that is put last
-	// stale tells that some trial may be missing or take more than is left.
-	stale bool
+	users []user
 
-	failed  []int // by shape: the tick in which it failed
-	tick    int
-	takings []taking // of all trials of the call
-
-	// What becomes of a node in a trial.
-	avail  []amount
-	labels []label
-	used   usage
-	at     []int
+	tree   tree
+	failed []int // by shape: the tick in which it failed
+	tick   int
+	trials int
+	// alive counts, by symbol, the runs that are left and want the resource,
+	// and aliveGPU those that name GPU.
+	alive    []int
+	aliveGPU int
+	// eager tells that bounds are not worth their making, because the runs are
+	// few, or not sound, because a label of a node may change and Ray may fail.
+	eager bool
+	bench
 }
 
 // begin makes the packer ready for another call.
@@ -82,12 +86,22 @@ func (p *packer) begin(nodes []*node, runs []run, src source) {
 	}
 	n := len(nodes)
 	p.picked = make([]*node, 0, n)
-	p.shares, p.takings, p.heap = p.shares[:0], p.takings[:0], p.heap[:0]
+	p.shares, p.users, p.heap = p.shares[:0], p.users[:0], p.heap[:0]
 	p.taken = append(p.taken[:0], make([]bool, n)...)
 	p.spent = append(p.spent[:0], make([]bool, n)...)
 	p.chain = append(p.chain[:0], make([]int, n)...)
 	p.cands = slices.Grow(p.cands[:0], n+len(p.types))
 	p.failed = append(p.failed, make([]int, len(p.shapes.list)-len(p.failed))...)
+	more := len(p.syms.names) - len(p.cells)
+	p.cells = append(p.cells, make([]cell, more)...)
+	p.alive = append(p.alive, make([]int, more)...)
+	clear(p.alive)
+	p.aliveGPU, p.eager = 0, len(runs) < treeRuns
+	for i := range runs {
+		p.count(runs[i].shape, 1)
+		p.eager = p.eager || len(runs[i].shape.anti) > 0
+	}
+	p.tree.build(runs)
 }
 
 // pack places runs on the nodes, then on new nodes, the best node first, and
@@ -128,7 +142,7 @@ func (p *packer) classify() {
 	for i, n := range p.nodes {
 		st := n.st
 		if st.call != p.call {
-			st.call, st.class, st.twins, st.trial = p.call, nil, nil, nil
+			st.call, st.class, st.twins = p.call, nil, nil
 			st.fits = p.mayFit(st)
 		}
 		p.chain[i] = -1
@@ -148,7 +162,7 @@ func (p *packer) classify() {
 			c.last = i
 			continue
 		}
-		c := p.candidate(candidate{st: st, pos: i, last: i})
+		c := p.candidate(st, i, 0)
 		*slot = c
 		if !n.running() {
 			twins[st.twin[p.src]] = c
@@ -161,19 +175,11 @@ func (p *packer) mayFit(st *state) bool {
 	if len(p.runs) == 0 {
 		return true
 	}
-	for i := range p.runs {
+	p.load(st)
+	for i := p.next(0); i >= 0; i = p.next(i + 1) {
 		fits := true
 		for _, a := range p.runs[i].shape.amounts {
-			if a.value <= 0 {
-				continue
-			}
-			have := 0.0
-			if j := findAmount(st.avail[p.src], a.name); j >= 0 {
-				have = st.avail[p.src][j].value
-			} else if p.syms.implicit[a.name] {
-				have = 1
-			}
-			if have < a.value {
+			if a.value > 0 && a.value > p.has(a.name) {
 				fits = false
 				break
 			}
@@ -188,16 +194,29 @@ func (p *packer) mayFit(st *state) bool {
 // fill picks the best candidate again and again, and has it carried out, until
 // nothing is left to place, no candidate takes anything, or it may not go on.
 func (p *packer) fill(mayGo func() bool, carryOut func(*candidate) error) error {
-	p.stale = true
+	if p.eager && p.left > 0 && mayGo() {
+		if err := p.assessAll(); err != nil {
+			return err
+		}
+	}
+	p.heapify()
 	for p.left > 0 && len(p.heap) > 0 && mayGo() {
-		if p.stale {
-			if err := p.refresh(); err != nil {
+		c := p.heap[0]
+		if !c.guessed {
+			if err := carryOut(c); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := carryOut(p.heap[0]); err != nil {
+		ok, err := p.assess(c)
+		if err != nil {
 			return err
+		}
+		if ok {
+			p.sink(0)
+		} else {
+			// It never will: nothing is added in the course of a call.
+			p.drop(c)
 		}
 	}
 	return nil
@@ -207,44 +226,48 @@ func (p *packer) fill(mayGo func() bool, carryOut func(*candidate) error) error 
 func (p *packer) place(c *candidate) error {
 	i := c.pos
 	changed := *p.nodes[i]
-	if err := p.commit(&changed, c.st); err != nil {
+	if err := p.commit(&changed, c); err != nil {
 		return err
 	}
 	p.taken[i] = true
 	next := p.chain[i]
 	if next < 0 {
-		p.drop()
+		p.drop(c)
 		return nil
 	}
-	c.pos, c.st = next, p.nodes[next].st
-	return p.settle()
+	c.pos = next
+	if st := p.nodes[next].st; st != c.st {
+		c.st = st
+		p.guess(c)
+	}
+	p.move(c)
+	return nil
 }
 
-// commit books the state's trial on the node and appends the node to the
+// commit books the candidate's trial on the node and appends the node to the
 // picked ones.
-func (p *packer) commit(n *node, st *state) error {
-	t := st.trial
-	next, err := p.after(st, t)
-	if err != nil {
-		return roundFails(err)
+func (p *packer) commit(n *node, c *candidate) error {
+	if c.result == nil {
+		var err error
+		if c.result, err = p.after(c.st, c.taken); err != nil {
+			return roundFails(err)
+		}
 	}
-	n.st = next
+	n.st = c.result
 	p.picked = append(p.picked, n)
-	for _, k := range t.taken {
+	for _, k := range c.taken {
 		r := &p.runs[k.run]
-		r.left -= k.count
-		p.left -= k.count
-		p.stale = p.stale || r.left < r.most
 		for rest := k.count; rest > 0; {
 			from := &r.parts[r.next]
-			c := min(rest, from.count)
-			p.shares = append(p.shares, share{from.index, n.instance, st.typ, c})
-			from.count -= c
-			rest -= c
+			used := min(rest, from.count)
+			p.shares = append(p.shares, share{from.index, n.instance, c.st.typ, used})
+			from.count -= used
+			rest -= used
 			if from.count == 0 {
 				r.next++
 			}
 		}
+		p.shorten(k.run, k.count)
 	}
 	return nil
 }
@@ -264,10 +287,7 @@ func (p *packer) offer(nodes []*node) {
 		if room <= 0 {
 			continue
 		}
-		if st := nt.fresh; st.call != p.call {
-			st.call, st.trial = p.call, nil
-		}
-		p.candidate(candidate{st: nt.fresh, pos: i, room: room})
+		p.candidate(nt.fresh, i, room)
 	}
 	p.last = len(p.types)
 }
@@ -280,16 +300,17 @@ func (p *packer) mayGrow() bool {
 
 // launch adds a node of the best candidate's type.
 func (p *packer) launch(c *candidate) error {
-	if err := p.commit(newNode(c.st), c.st); err != nil {
+	if err := p.commit(newNode(c.st), c); err != nil {
 		return err
 	}
 	c.room--
 	if c.room <= 0 {
-		p.drop()
+		p.drop(c)
 		return nil
 	}
 	// The type goes to the end of Ray's list.
 	c.pos = p.last
 	p.last++
-	return p.settle()
+	p.move(c)
+	return nil
 }

@@ -26,6 +26,8 @@ type nodeType struct {
 	*NodeType
 	id    int
 	fresh *state // of a new worker
+	// Its availability scores.
+	recoverable, available float64
 }
 
 // Schedule answers one round as Ray 2.60.0 would.

@@ -46,26 +46,57 @@ func (a *score) compare(b *score) int {
 // negative or above its total.
 var errUtilisation = errors.New("a node's available amount is outside of its total")
 
-// rate scores the trial that is in the scratch fields.
+// rest computes once what every total adds to the score of a node that nothing
+// is added to: infinity where the available amounts lack it, not-a-number
+// where Ray would fail.
+func (p *packer) rest(st *state) {
+	if st.rest[p.src] != nil {
+		return
+	}
+	out := make([]float64, len(st.total))
+	for i, total := range st.total {
+		j := findAmount(st.avail[p.src], total.name)
+		switch {
+		case total.value == 0 || j < 0:
+			out[i] = math.Inf(1)
+		default:
+			out[i] = contribution(total.value, st.avail[p.src][j].value)
+		}
+	}
+	st.rest[p.src] = out
+}
+
+// contribution is utilisation³ × total, or not-a-number if it is not sound.
+func contribution(total, avail float64) float64 {
+	util := (total - avail) / total
+	if !(util >= 0 && util <= 1) {
+		return math.NaN()
+	}
+	return float64(total * cube(util))
+}
+
+// rate scores the node on trial.
 func (p *packer) rate(st *state) (score, error) {
-	out := score{kinds: p.used.kinds, gpuOK: true, recoverable: 1, availability: 1}
+	out := p.typeScore(st)
+	out.kinds, out.gpuOK = p.kinds, true
 	sum, n := 0.0, 0
-	for _, total := range st.total {
-		if total.name == p.shapes.gpu && total.value > 0 && !p.ignoreGPU {
-			out.gpuOK = p.used.gpu
+	p.rest(st)
+	for i, total := range st.total {
+		v := st.rest[p.src][i]
+		if total.name >= 0 {
+			if total.name == p.shapes.gpu && total.value > 0 && !p.ignoreGPU {
+				out.gpuOK = p.gpu
+			}
+			if c := &p.cells[total.name]; c.moved == p.trial && total.value != 0 {
+				v = contribution(total.value, c.value)
+			}
 		}
-		if total.value == 0 {
+		if math.IsInf(v, 1) {
 			continue
 		}
-		i := findAmount(p.avail, total.name)
-		if i < 0 {
-			continue
-		}
-		util := (total.value - p.avail[i].value) / total.value
-		if !(util >= 0 && util <= 1) {
+		if math.IsNaN(v) {
 			return score{}, errUtilisation
 		}
-		v := float64(total.value * cube(util))
 		if n == 0 || v < out.least {
 			out.least = v
 		}
@@ -75,22 +106,26 @@ func (p *packer) rate(st *state) (score, error) {
 	if n > 0 {
 		out.mean = sum / float64(n)
 	}
-	for _, sh := range p.used.ranked {
+	for _, sh := range p.ranked {
 		if r := sh.rank(p.labels); r > 0 {
 			out.rank = r
 			break
 		}
 	}
-	if v, ok := p.recoverable[st.typ]; ok {
-		out.recoverable = v
-	}
-	if v, ok := p.availability[st.typ]; ok {
-		out.availability = v
-	}
-	if nt := p.typeOf[st.typ]; nt != nil {
-		out.priority = nt.Priority
-	}
 	return out, nil
+}
+
+// typeScore is the part of the score that only depends on the node's type.
+func (p *packer) typeScore(st *state) score {
+	var out score
+	if st.typeIndex >= 0 {
+		nt := &p.types[st.typeIndex]
+		out.recoverable, out.availability, out.priority = nt.recoverable, nt.available, nt.Priority
+		return out
+	}
+	out.recoverable = scoreOf(p.recoverable, st.typ)
+	out.availability = scoreOf(p.availability, st.typ)
+	return out
 }
 
 // cube is x³ rounded once, as the C library's pow that Python calls gives it

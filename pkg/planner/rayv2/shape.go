@@ -77,6 +77,8 @@ type shapes struct {
 	gpu  int
 	byID map[int]*shape
 	list []*shape
+	// ranks is the largest number of selectors of any shape.
+	ranks int
 }
 
 // request reads one entry of a demand.
@@ -125,6 +127,7 @@ func (s *shapes) shape(list []amount, placements []placement, selectors []Select
 			sh.anti = append(sh.anti, c.label)
 		}
 	}
+	s.ranks = max(s.ranks, len(reqs))
 	s.byID[key] = sh
 	s.list = append(s.list, sh)
 	return sh

@@ -13,96 +13,188 @@ type taking struct {
 	count int64
 }
 
-// trial is what a node would take of the runs as they are now, and how Ray
-// scores it.
-type trial struct {
-	taken  []taking
-	score  score
-	result *state // made when it is needed
-}
-
 // errLabelTaken is Ray's assertion that a label keeps its value.
 var errLabelTaken = errors.New("a node's label would change its value")
 
-// try walks through the runs in order and takes from each what fits, without
-// going back, as Ray does on a copy of the node. It leaves what becomes of the
-// node in the packer's scratch fields.
-func (p *packer) try(st *state) (*trial, error) {
-	p.avail = append(p.avail[:0], st.avail[p.src]...)
-	p.labels = append(p.labels[:0], st.labels...)
-	used := &st.used[p.src]
-	p.used = usage{
-		any: used.any, gpu: used.gpu, kinds: used.kinds,
-		wants: append(p.used.wants[:0], used.wants...), ranked: append(p.used.ranked[:0], used.ranked...),
+// cell is what the node on trial has of one resource. A field that was not
+// set in the current trial is out of date and means nothing.
+type cell struct {
+	value  float64
+	named  int // the trial in which the node's available amounts name it
+	moved  int // ... in which value has changed
+	total  int // ... in which the node's totals name it
+	placed int // ... in which something that wants it is placed
+}
+
+// bench is the node on trial.
+type bench struct {
+	trial  int
+	cells  []cell // by symbol
+	room   least  // of the tree's names
+	added  []int  // implicit resources that are named from now on
+	wants  []int  // newly placed
+	kinds  int
+	any    bool
+	gpu    bool
+	ranked []*shape
+	labels []label
+}
+
+// load puts a node on trial.
+func (p *packer) load(st *state) {
+	b := &p.bench
+	b.trial++
+	for _, a := range st.avail[p.src] {
+		if a.name >= 0 {
+			c := &b.cells[a.name]
+			c.value, c.named = a.value, b.trial
+		}
 	}
-	from := len(p.takings)
+	for _, a := range st.total {
+		if a.name >= 0 {
+			b.cells[a.name].total = b.trial
+		}
+	}
+	used := &st.used[p.src]
+	for _, w := range used.wants {
+		b.cells[w].placed = b.trial
+	}
+	b.any, b.gpu, b.kinds = used.any, used.gpu, used.kinds
+	b.added, b.wants = b.added[:0], b.wants[:0]
+	b.ranked = append(b.ranked[:0], used.ranked...)
+	b.labels = append(b.labels[:0], st.labels...)
+	for k := range b.room {
+		b.room[k] = math.MaxFloat64
+	}
+	p.measure()
+}
+
+// measure brings the room up to date.
+func (p *packer) measure() {
+	for k, name := range p.tree.names {
+		p.room[k] = max(0, p.has(name))
+	}
+}
+
+// has is how much the node on trial has of a resource.
+func (p *packer) has(name int) float64 {
+	switch c := &p.cells[name]; {
+	case c.named == p.trial:
+		return c.value
+	case p.syms.implicit[name]:
+		return 1
+	}
+	return 0
+}
+
+// next is the first run from the given one on that is not used up and may fit,
+// or -1.
+func (p *packer) next(run int) int {
+	if len(p.tree.nodes) > 0 {
+		return p.tree.next(run, &p.room)
+	}
+	for ; run < len(p.runs); run++ {
+		if p.runs[run].left > 0 {
+			return run
+		}
+	}
+	return -1
+}
+
+// try walks through the runs in order and takes from each what fits, without
+// going back, as Ray does on a copy of the node. It appends what it takes and
+// leaves what becomes of the node on the bench.
+func (p *packer) try(st *state, taken []taking) ([]taking, error) {
+	p.load(st)
 	p.tick++
-	for i := range p.runs {
+	for i := p.next(0); i >= 0; i = p.next(i + 1) {
 		r := &p.runs[i]
-		if r.left == 0 || p.failed[r.shape.id] == p.tick {
+		if p.failed[r.shape.id] == p.tick {
 			continue
 		}
 		n := p.take(r.shape, r.left)
 		if n > 0 {
-			p.takings = append(p.takings, taking{i, n})
-			grew, err := p.book(r.shape, st.total)
+			taken = append(taken, taking{i, n})
+			grew, err := p.book(r.shape)
 			if err != nil {
-				return nil, err
+				return taken, err
 			}
 			if grew {
 				p.tick++ // a new label may make room for what failed before
 			}
+			p.measure()
 		}
 		if n < r.left {
 			p.failed[r.shape.id] = p.tick
 		}
 	}
-	rating, err := p.rate(st)
-	if err != nil {
-		return nil, err
-	}
-	return &trial{taken: p.takings[from:len(p.takings):len(p.takings)], score: rating}, nil
+	return taken, nil
 }
 
-// after is the state of a node on which the trial's requests are placed. The
-// trial must be valid: it is gone through once more.
-func (p *packer) after(st *state, t *trial) (*state, error) {
-	if t.result != nil {
-		return t.result, nil
-	}
-	if _, err := p.try(st); err != nil {
-		return nil, err
+// after is the state of a node that takes the given requests, which a trial
+// has found to fit.
+func (p *packer) after(st *state, taken []taking) (*state, error) {
+	p.load(st)
+	for _, k := range taken {
+		p.take(p.runs[k.run].shape, k.count)
+		if _, err := p.book(p.runs[k.run].shape); err != nil {
+			return nil, err
+		}
 	}
 	next := *st
-	next.avail[p.src], next.availID[p.src] = slices.Clone(p.avail), -1
-	next.used[p.src], next.usedID[p.src] = p.used, -1
-	next.used[p.src].wants = slices.Clone(p.used.wants)
-	next.used[p.src].ranked = slices.Clone(p.used.ranked)
+	avail := make([]amount, 0, len(st.avail[p.src])+len(p.added))
+	for _, a := range st.avail[p.src] {
+		if a.name >= 0 {
+			a.value = p.cells[a.name].value
+		}
+		avail = append(avail, a)
+	}
+	for _, name := range p.added {
+		avail = append(avail, amount{name, p.cells[name].value})
+	}
+	if len(p.added) > 0 {
+		sortByName(avail)
+	}
+	next.avail[p.src], next.availID[p.src] = avail, -1
+	next.used[p.src], next.usedID[p.src] = p.usage(st), -1
 	if len(p.labels) != len(st.labels) {
 		next.labels, next.labelsID = slices.Clone(p.labels), -1
 	}
-	t.result = p.states.intern(next)
-	return t.result, nil
+	return p.states.intern(next), nil
+}
+
+// usage is what is placed on the node on trial.
+func (p *packer) usage(st *state) usage {
+	old := &st.used[p.src]
+	u := usage{any: p.any, gpu: p.gpu, kinds: p.kinds, wants: old.wants, ranked: old.ranked}
+	if len(p.wants) > 0 {
+		u.wants = slices.Concat(old.wants, p.wants)
+		slices.Sort(u.wants)
+	}
+	if len(p.ranked) > len(old.ranked) {
+		u.ranked = slices.Clone(p.ranked)
+	}
+	return u
 }
 
 // book notes that the node took requests of a shape. It tells whether a label
 // was added.
-func (p *packer) book(sh *shape, total []amount) (bool, error) {
-	u := &p.used
-	u.any = true
-	u.gpu = u.gpu || sh.namesGPU
+func (p *packer) book(sh *shape) (bool, error) {
+	p.any = true
+	p.gpu = p.gpu || sh.namesGPU
 	for _, w := range sh.wants {
-		i, found := slices.BinarySearch(u.wants, w)
-		if found {
+		c := &p.cells[w]
+		if c.placed == p.trial {
 			continue
 		}
-		u.wants = slices.Insert(u.wants, i, w)
-		if findAmount(total, w) >= 0 {
-			u.kinds++
+		c.placed = p.trial
+		p.wants = append(p.wants, w)
+		if c.total == p.trial {
+			p.kinds++
 		}
 	}
-	if len(sh.selectors) > 0 && !slices.Contains(u.ranked, sh) {
-		u.ranked = append(u.ranked, sh)
+	if len(sh.selectors) > 0 && !slices.Contains(p.ranked, sh) {
+		p.ranked = append(p.ranked, sh)
 	}
 	before := len(p.labels)
 	for _, a := range sh.anti {
@@ -118,8 +210,8 @@ func (p *packer) book(sh *shape, total []amount) (bool, error) {
 	return len(p.labels) > before, nil
 }
 
-// take subtracts as many requests of a shape as fit, up to left, from the
-// packer's scratch vector.
+// take subtracts as many requests of a shape as fit, up to left, from what the
+// node on trial has.
 func (p *packer) take(sh *shape, left int64) int64 {
 	if len(sh.selectors) > 0 && sh.rank(p.labels) == 0 {
 		return 0
@@ -138,43 +230,44 @@ func (p *packer) take(sh *shape, left int64) int64 {
 	if len(sh.wants) == 0 {
 		return left
 	}
+	if left == 1 {
+		for _, a := range sh.amounts {
+			if a.value > 0 {
+				p.use(a.name, a.value)
+			}
+		}
+		return 1
+	}
 	if n, ok := p.takeExact(sh, left); ok {
 		return n
 	}
 	return p.takeOneByOne(sh, left)
 }
 
-// fitsOnce tells whether one request of the shape fits. If so, the scratch
-// vector names everything that the shape wants, and p.at tells where.
+func (p *packer) use(name int, value float64) {
+	c := &p.cells[name]
+	c.value -= value
+	c.moved = p.trial
+}
+
+// fitsOnce tells whether one request of the shape fits. If so, the node's
+// available amounts name everything that the shape wants from now on.
 func (p *packer) fitsOnce(sh *shape) bool {
-	p.at = p.at[:0]
 	missing := false
 	for _, a := range sh.amounts {
-		i := findAmount(p.avail, a.name)
-		have := 0.0
-		switch {
-		case i >= 0:
-			have = p.avail[i].value
-		case p.syms.implicit[a.name]:
-			have = 1
-		}
-		if a.value > have {
+		if a.value > p.has(a.name) {
 			return false
 		}
-		missing = missing || i < 0 && a.value > 0
-		p.at = append(p.at, i)
+		missing = missing || a.value > 0 && p.cells[a.name].named != p.trial
 	}
 	if !missing {
 		return true
 	}
 	for _, a := range sh.amounts {
-		if a.value > 0 && findAmount(p.avail, a.name) < 0 {
-			i, _ := slices.BinarySearchFunc(p.avail, a, func(e, x amount) int { return e.name - x.name })
-			p.avail = slices.Insert(p.avail, i, amount{a.name, 1})
+		if c := &p.cells[a.name]; a.value > 0 && c.named != p.trial {
+			c.value, c.named, c.moved = 1, p.trial, p.trial
+			p.added = append(p.added, a.name)
 		}
-	}
-	for i, a := range sh.amounts {
-		p.at[i] = findAmount(p.avail, a.name)
 	}
 	return true
 }
@@ -194,19 +287,19 @@ func exact(v float64) bool {
 // repeated subtraction would round.
 func (p *packer) takeExact(sh *shape, left int64) (int64, bool) {
 	n := left
-	for i, a := range sh.amounts {
+	for _, a := range sh.amounts {
 		if a.value == 0 {
 			continue
 		}
-		have := p.avail[p.at[i]].value
+		have := p.cells[a.name].value
 		if !exact(a.value) || !exact(have) {
 			return 0, false
 		}
 		n = min(n, int64(have*grain)/int64(a.value*grain))
 	}
-	for i, a := range sh.amounts {
+	for _, a := range sh.amounts {
 		if a.value != 0 {
-			p.avail[p.at[i]].value -= float64(n) * a.value
+			p.use(a.name, float64(n)*a.value)
 		}
 	}
 	return n, true
@@ -220,29 +313,29 @@ const maxSteps = 1 << 16
 func (p *packer) takeOneByOne(sh *shape, left int64) int64 {
 	n := int64(0)
 	for n < left && n < maxSteps {
-		for i, a := range sh.amounts {
-			if a.value > 0 && a.value > p.avail[p.at[i]].value {
+		for _, a := range sh.amounts {
+			if a.value > 0 && a.value > p.cells[a.name].value {
 				return n
 			}
 		}
-		for i, a := range sh.amounts {
+		for _, a := range sh.amounts {
 			if a.value > 0 {
-				p.avail[p.at[i]].value -= a.value
+				p.use(a.name, a.value)
 			}
 		}
 		n++
 	}
 	more := left - n
-	for i, a := range sh.amounts {
+	for _, a := range sh.amounts {
 		if a.value > 0 {
-			if fit := math.Floor(p.avail[p.at[i]].value / a.value); fit < float64(more) {
+			if fit := math.Floor(p.cells[a.name].value / a.value); fit < float64(more) {
 				more = int64(fit)
 			}
 		}
 	}
-	for i, a := range sh.amounts {
+	for _, a := range sh.amounts {
 		if a.value > 0 {
-			have := &p.avail[p.at[i]].value
+			have := &p.cells[a.name].value
 			*have = max(0, *have-float64(more)*a.value)
 		}
 	}
