@@ -41,6 +41,10 @@ func (p *planning) stays(n *nodeState, w nodeWork) (Reason, string) {
 		return h.why, message
 	}
 	switch {
+	case !n.Ready && w.ray() > 0:
+		return ReasonRayUnknown, "the node is not ready, so nobody knows what its Ray pods do"
+	case p.booting(n):
+		return ReasonComing, "the node has not come up yet"
 	case n.Keep != "":
 		return ReasonKept, n.Keep
 	case n.wanted != "":
@@ -65,7 +69,7 @@ func (p *planning) held(n *nodeState, w nodeWork) bool {
 	}
 	switch {
 	case ours && (p.unknown(SourceManagement, SourceWorkload) != "" || n.group.Paused || n.group.contested() != ""):
-	case ours && why == ReasonRayUnknown && p.unknownCluster(n):
+	case ours && why == ReasonRayUnknown && (!n.Ready || p.unknownCluster(n)):
 		p.decideNode(n, OutcomeHold, why, message) // nothing is known, so nothing is undone
 	case ours:
 		p.back(n, why, message)

@@ -67,11 +67,15 @@ func (p *planning) explainGroup(g *groupState) Decision {
 		d.Reason, d.Message = ReasonVacant, fmt.Sprintf("%d fewer", g.removing)
 		if len(g.failed) > 0 {
 			d.Reason, d.Message = ReasonNeverJoined, p.failure(g.failed[0])
+		} else if g.removeFor == ReasonCancelled {
+			d.Reason = ReasonCancelled
 		}
 	case g.blocked != "":
 		d.Reason, d.Message = g.blocked, g.detail
 	case len(g.Capacity) == 0:
 		d.Reason = ReasonUnknownSize
+	case g.mismatch != "":
+		d.Reason, d.Message = ReasonMismatch, g.mismatch
 	case p.inUse(g):
 		d.Reason = ReasonInUse
 	case g.coming > 0:

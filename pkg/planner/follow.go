@@ -122,7 +122,7 @@ func (f *following) place(pr prediction) []wantedPods {
 	wanted := groupPods(exist)
 	for i := range f.c.WorkerGroups {
 		if w := &f.c.WorkerGroups[i]; missing[w.Name] > 0 {
-			wanted = append(wanted, wantedPods{podsOf(f.c.Key(), w.Name), f.c.Key(), &w.Pod, missing[w.Name]})
+			wanted = append(wanted, wantedPods{demand: podsOf(f.c.Key(), w.Name), rayCluster: f.c.Key(), shape: &w.Pod, count: missing[w.Name]})
 		}
 	}
 	sortPods(wanted)

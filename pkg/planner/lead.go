@@ -44,6 +44,11 @@ func (l *leading) resolve() {
 	if s == nil {
 		return
 	}
+	demand := podsOf(l.c.Key(), l.refusal.group)
+	if l.p.ineffective(demand, s) {
+		l.refusal = refusal{why: ReasonIneffective, message: l.p.tried(demand, s)}
+		return
+	}
 	why, message, rejected := l.p.whyNot(s.PodShape)
 	l.refusal = refusal{why: why, message: fmt.Sprintf("a pod of worker group %s has no room%s", l.refusal.group, message), rejected: rejected}
 }
@@ -59,7 +64,9 @@ func newLeading(p *planning, c *clusterState) *leading {
 	}
 	for _, pod := range c.pods {
 		if !pod.RayHead && pod.waits() && c.workerGroup(pod.RayGroup) != nil {
-			l.waiting[pod.RayGroup] = append(l.waiting[pod.RayGroup], p.shape(&pod.Shape))
+			s := p.shape(&pod.Shape)
+			l.waiting[pod.RayGroup] = append(l.waiting[pod.RayGroup], s)
+			p.waits(podsOf(c.Key(), pod.RayGroup), s, pod.UID)
 		}
 	}
 	return l
@@ -105,7 +112,7 @@ func (l *leading) minimum() []wantedPods {
 		}
 		n := min(mulSat(w.Min, w.hosts())-bound, int64(len(l.waiting[w.Name])))
 		for range max(0, n) {
-			out = append(out, wantedPods{podsOf(l.c.Key(), w.Name), l.c.Key(), l.waiting[w.Name][0].PodShape, 1})
+			out = append(out, wantedPods{demand: podsOf(l.c.Key(), w.Name), rayCluster: l.c.Key(), shape: l.waiting[w.Name][0].PodShape, count: 1})
 			l.waiting[w.Name] = l.waiting[w.Name][1:]
 			l.sure[w.Name]++
 		}

@@ -167,15 +167,19 @@ func (l *leading) openReplicas(i int, n int64) *rayBin {
 	if asked {
 		s, pods = waiting[0], min(pods, equalPrefix(waiting))
 	}
+	place := l.p.place
+	if asked {
+		place = l.p.placeWaiting
+	}
 	mark := l.p.mark()
 	demand := podsOf(l.c.Key(), w.Name)
-	if left := l.p.place(s, demand, pods); left > 0 {
+	if left := place(s, demand, pods); left > 0 {
 		l.p.rollback(mark)
 		pods -= left
 		if !asked {
 			pods -= pods % w.hosts()
 		}
-		if pods <= 0 || l.p.place(s, demand, pods) > 0 {
+		if pods <= 0 || place(s, demand, pods) > 0 {
 			l.p.rollback(mark)
 			l.refusal = refusal{pod: s, group: w.Name}
 			return nil

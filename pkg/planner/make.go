@@ -20,6 +20,9 @@ func Make(s Snapshot, m Memory) (Plan, Memory) {
 	p.grow()
 	p.shrink()  // 8
 	p.protect() // Machines that somebody else deletes
+	p.herd()
+	p.attempts()
+	p.remember()
 	p.explain()
 	p.finish()
 	return p.plan, p.next

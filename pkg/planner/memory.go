@@ -32,12 +32,25 @@ type Memory struct {
 	// for and gave back.
 	Grown   []Count `json:"grown,omitempty"`
 	Removed []Count `json:"removed,omitempty"`
+	// Failures are the rests that each NodeGroup earned itself, by UID.
+	Failures map[string][]Backoff `json:"failures,omitempty"`
+	// Use is how many nodes of a NodeGroup were in use, Arrivals how many more
+	// became so since, by UID.
+	Use      map[string]int64   `json:"use,omitempty"`
+	Arrivals map[string][]Count `json:"arrivals,omitempty"`
+	// Boots are the last boot times by VM class, Booting the Machines, by UID,
+	// that were seen without a usable Node.
+	Boots   map[string][]Duration `json:"boots,omitempty"`
+	Booting map[string]bool       `json:"booting,omitempty"`
+	// Attempts counts purchases by the UID of the pod that waited longest.
+	Attempts map[string]Attempt `json:"attempts,omitempty"`
 }
 
 func newMemory() Memory {
 	return Memory{
 		VacantSince: map[string]time.Time{}, Backoff: map[string]Backoff{}, Refused: map[string]time.Time{},
-		Idle: map[string]IdleRead{}, Unwanted: map[string]time.Time{},
+		Idle: map[string]IdleRead{}, Unwanted: map[string]time.Time{}, Failures: map[string][]Backoff{},
+		Use: map[string]int64{}, Arrivals: map[string][]Count{}, Boots: map[string][]Duration{}, Booting: map[string]bool{}, Attempts: map[string]Attempt{},
 	}
 }
 

@@ -12,6 +12,7 @@ type wantedPods struct {
 	rayCluster string
 	shape      *PodShape
 	count      int64
+	oldest     string // UID of the pod that has waited longest, if there is one
 }
 
 // admit is phase 1: it reports what is malformed, and what is not planned for.
@@ -101,7 +102,7 @@ func groupPods(pods []*Pod) []wantedPods {
 			continue
 		}
 		index[k] = len(out)
-		out = append(out, wantedPods{demand: demand, rayCluster: pod.RayCluster, shape: &pod.Shape, count: 1})
+		out = append(out, wantedPods{demand: demand, rayCluster: pod.RayCluster, shape: &pod.Shape, count: 1, oldest: pod.UID})
 	}
 	sortPods(out)
 	return out
@@ -123,13 +124,36 @@ func podsOf(cluster, group string) string { return "pods of " + cluster + " " + 
 func (p *planning) placeAll(pods []wantedPods) (unplaced []wantedPods) {
 	for _, w := range pods {
 		p.tenant = tenantOf(w.demand)
-		if left := p.place(p.shape(w.shape), w.demand, w.count); left > 0 {
+		s := p.shape(w.shape)
+		if w.oldest != "" {
+			p.waits(w.demand, s, w.oldest)
+		}
+		left := p.placeWaiting(s, w.demand, w.count)
+		switch {
+		case left == 0:
+		case p.ineffective(w.demand, s):
+			w.count = left
+			p.reportIneffective(w)
+		default:
 			w.count = left
 			unplaced = append(unplaced, w)
 		}
 	}
 	p.tenant = ""
 	return unplaced
+}
+
+// reportIneffective says that no more is bought for pods that growth does not
+// help.
+func (p *planning) reportIneffective(w wantedPods) {
+	p.unmet = append(p.unmet, Decision{
+		Kind: SubjectDemand, Subject: w.demand, RayCluster: w.rayCluster, Outcome: OutcomeUnmet, Reason: ReasonIneffective,
+		Message: p.tried(w.demand, p.shape(w.shape)), Demand: w.shape.Requests.Clone(), Count: w.count,
+	})
+}
+
+func (p *planning) tried(demand string, s *shape) string {
+	return fmt.Sprintf("bought Machines %d times, and the pods still wait", p.mem.Attempts[p.oldest[kind{demand, s}]].Tries)
 }
 
 // reportUnplaced turns pods without room into decisions.

@@ -24,6 +24,7 @@ type binKind int
 // The kinds of bins, in the order in which they are filled.
 const (
 	binNode binKind = iota
+	binSoft
 	binCordoned
 	binComing
 	binNew

@@ -12,6 +12,7 @@ import (
 // of earlier ones.
 func (p *planning) shrink() {
 	p.markWanted()
+	p.watchDemand()
 	p.readIdle()
 	budget := p.removeBudget()
 	var nodes []*nodeState
@@ -21,6 +22,11 @@ func (p *planning) shrink() {
 		}
 	}
 	p.rank(nodes)
+	for _, n := range nodes {
+		if n.leavable && len(n.pods) == 0 {
+			n.group.vacant++
+		}
+	}
 	p.needs = map[*clusterState]*needs{}
 	for _, c := range p.clusters {
 		if c.planned() && c.Mode == ModeLead {
@@ -84,6 +90,7 @@ func (p *planning) shrinkable(g *groupState, budget *removal) []*nodeState {
 		}
 		p.decideMachine(m, g)
 	}
+	p.cancelComing(g, budget)
 	var out []*nodeState
 	for _, n := range p.nodes {
 		switch {

@@ -46,7 +46,11 @@ type planning struct {
 	// hourLeft is how many Machines may still be asked for in this hour, tenant
 	// the namespace whose Ray pods are being placed, or empty.
 	hourLeft int64
-	tenant   string
+	// waiting has the UIDs of the pods that wait, oldest that of the first of
+	// equal ones.
+	waiting map[string]bool
+	oldest  map[kind]string
+	tenant  string
 
 	bought    int64 // Machines asked for by this plan, growth to min included
 	unmet     []Decision
@@ -66,6 +70,7 @@ type groupState struct {
 	// doubtful is how many ready Nodes a shrink in flight may still take.
 	doubtful int64
 	failed   []*Machine
+	broken   []*Machine // ready, without their GPUs, and too late
 	price    int64
 	class    *classState
 	// blocked, if not empty, tells why no Machine may be added.
@@ -78,11 +83,17 @@ type groupState struct {
 	removing int64
 	// hold tells why nothing of the group may be removed, spare how many nodes
 	// may; remove are the Machines that go now.
-	hold      *Alternative
-	spare     int64
-	remove    []string
-	removeFor Reason
-	fresh     []*bin // the new nodes of this group
+	hold *Alternative
+	// rests are those that the group earned itself, mismatch tells how its nodes
+	// differ from its template. use is how many nodes are in use, expected how
+	// many more will be within a boot, vacant how many vacant ones are left.
+	rests                 []Backoff
+	mismatch              string
+	use, expected, vacant int64
+	spare                 int64
+	remove                []string
+	removeFor             Reason
+	fresh                 []*bin // the new nodes of this group
 	// profile and dense are the labels, taints and capacity of an empty node.
 	profile *profile
 	dense   vector
@@ -106,11 +117,13 @@ type nodeState struct {
 	// leavable nodes carry nothing that holds them; order is their place among
 	// those that may go, the first to go at 1.
 	leavable bool
+	credited bool // its room counts
 	order    int
 	// idleTwice: all its Ray nodes were idle for their timeout in two reads;
 	// emptying: this plan goes on with its removal.
 	idleTwice, emptying bool
 	receives            string // the node whose pods are to move here
+	herdWhy             Reason // why the node gets no soft taint
 }
 
 // clusterState is a RayCluster with its pods.
@@ -136,7 +149,7 @@ func (c *RayCluster) name() (namespace, name string) { return c.Namespace, c.Nam
 func newPlanning(s *Snapshot, m Memory) *planning {
 	p := &planning{
 		tables: newTables(s), s: s, mem: m, noRoom: map[wanting]bool{},
-		next:  newMemory(),
+		next: newMemory(), waiting: map[string]bool{}, oldest: map[kind]string{},
 		group: map[string]*groupState{}, node: map[string]*nodeState{}, machine: map[string]*Machine{}, class: map[string]*classState{},
 	}
 	p.plan.At = s.At

@@ -28,6 +28,12 @@ func (p *planning) credit() {
 	for _, g := range p.groups {
 		p.creditGroup(g)
 	}
+	for _, g := range p.groups {
+		p.backOff(g)
+		p.block(g)
+		p.minimum(g)
+	}
+	p.learnBoots()
 	equal := map[string]*bin{}
 	for _, n := range p.nodes {
 		p.creditNode(n, equal)
@@ -51,6 +57,8 @@ func (p *planning) creditGroup(g *groupState) {
 			g.ready++
 		case m.Node == "" && (m.Failure != "" || p.overdue(m)):
 			g.failed = append(g.failed, m)
+		case p.overdue(m) && p.lacksGPU(m):
+			g.broken = append(g.broken, m)
 		case !p.overdue(m):
 			g.coming++
 		}
@@ -64,9 +72,8 @@ func (p *planning) creditGroup(g *groupState) {
 	g.doubtful = max(0, unmarked-max(0, g.coming-markedUnjoined))
 	g.coming = max(0, g.coming-markedUnjoined-unmarked)
 	g.room = max(0, g.Max-g.Replicas)
-	p.backOff(g)
-	p.block(g)
-	p.minimum(g)
+	p.mismatch(g)
+	p.fail(g)
 }
 
 // minimum adds what the group lacks to its minimum size. Demand may use it like
@@ -106,40 +113,35 @@ func (p *planning) marked(g *groupState) (all, unjoined int64) {
 }
 
 func (p *planning) readyNode(m *Machine) *nodeState {
-	if n := p.node[m.Node]; m.Node != "" && n != nil && n.Ready {
+	if n := p.node[m.Node]; m.Node != "" && n != nil && n.Ready && !p.lacksGPU(m) {
 		return n
 	}
 	return nil
 }
 
-func (p *planning) overdue(m *Machine) bool {
-	d := time.Duration(p.s.Policy.ProvisionDeadline)
-	return d > 0 && p.frozen == "" && p.age(m.CreatedAt) > d
+// lacksGPU tells whether the Machine's Node is ready but does not offer the
+// GPUs that its group promises (yet): the driver comes later than the kubelet.
+func (p *planning) lacksGPU(m *Machine) bool {
+	n, g := p.node[m.Node], p.group[m.Group]
+	return n != nil && n.Ready && g != nil && g.Capacity[ResourceGPU] > 0 && n.Allocatable[ResourceGPU] == 0
 }
 
-// backOff carries the rests of a group over, and starts a longer one for every
-// Machine that failed since.
-func (p *planning) backOff(g *groupState) {
-	b, had := p.mem.Backoff[g.UID]
-	for _, m := range g.failed {
-		if had && b.Machine == m.UID && p.s.At.Before(b.Until) {
-			continue
-		}
-		last := time.Duration(p.s.Policy.BackoffInitial)
-		if had && b.Machine != m.UID {
-			last = min(2*time.Duration(b.Last), time.Duration(p.s.Policy.BackoffMax))
-		}
-		b = Backoff{Until: p.s.At.Add(last), Last: Duration(last), Machine: m.UID, Why: p.failure(m)}
-		had = true
-	}
-	if had && p.s.At.Before(b.Until.Add(time.Duration(p.s.Policy.BackoffMax))) {
-		p.next.Backoff[g.UID] = b
-	}
+// booting tells whether the node has not come up yet and still may.
+func (p *planning) booting(n *nodeState) bool {
+	return n.machine != nil && p.readyNode(n.machine) == nil && !p.overdue(n.machine)
+}
+
+func (p *planning) overdue(m *Machine) bool {
+	d := p.deadline(p.group[m.Group])
+	return d > 0 && p.frozen == "" && p.age(m.CreatedAt) > d
 }
 
 func (p *planning) failure(m *Machine) string {
 	if m.Failure != "" {
 		return fmt.Sprintf("Machine %s: %s", m.Name, m.Failure)
+	}
+	if p.lacksGPU(m) {
+		return fmt.Sprintf("Machine %s has a Node without its GPUs after %s", m.Name, p.s.At.Sub(m.CreatedAt).Round(time.Second))
 	}
 	text := fmt.Sprintf("Machine %s had no Node after %s", m.Name, p.s.At.Sub(m.CreatedAt).Round(time.Second))
 	if m.Trouble != "" {
@@ -187,10 +189,13 @@ func (p *planning) unknown(kinds ...SourceKind) string {
 
 // creditNode adds the node's room to that of equal nodes.
 func (p *planning) creditNode(n *nodeState, equal map[string]*bin) {
-	if !n.Ready || n.Unschedulable || n.machine != nil && n.machine.Deleting {
+	if !n.Ready || n.Unschedulable || n.machine != nil && (n.machine.Deleting || p.lacksGPU(n.machine)) {
 		return
 	}
 	kind := binNode
+	if n.SoftTaint != nil {
+		kind = binSoft
+	}
 	taints := make([]Taint, 0, len(n.Taints))
 	for _, t := range n.Taints {
 		if t.Key == CordonTaint {
@@ -217,6 +222,7 @@ func (p *planning) creditNode(n *nodeState, equal map[string]*bin) {
 	b = equal[key]
 	b.nodes = append(b.nodes, n)
 	b.count++
+	n.credited = true
 }
 
 func (p *planning) creditComing(g *groupState) {
