@@ -7,15 +7,18 @@ import (
 
 // cordon may hit nodes whose pods can all go, and nodes that go in any case.
 func (c *checking) cordon(st Step) {
-	c.fresh(st)
 	n := c.p.node[st.Node]
 	if n == nil || n.UID != st.NodeUID && st.NodeUID != "" {
 		c.broken("I1", "cordoning node %s, which is unknown or carries pods that are not known", st.Node)
 		return
 	}
 	if n.machine != nil && n.machine.Deleting {
+		if u := c.p.unknown(SourceManagement, SourceWorkload); u != "" {
+			c.broken("I9", "cordoning node %s while a source is unknown: %s", st.Node, u)
+		}
 		return
 	}
+	c.fresh(st)
 	for _, pod := range n.pods {
 		k := c.p.pod[pod].work
 		listed := slices.Contains(st.Pods, refOf(pod))
@@ -118,7 +121,9 @@ func (c *checking) release(st Step) {
 		if m.Release || m.Node == "" || n == nil || c.p.outOfReach(n) {
 			continue
 		}
-		c.fresh(st)
+		if u := c.p.unknown(SourceManagement, SourceWorkload); u != "" {
+			c.broken("I9", "releasing Machine %s while a source is unknown: %s", key, u)
+		}
 		for _, pod := range n.pods {
 			if k := c.p.pod[pod].work; k >= workHead && !c.p.off(pod) {
 				c.broken("I1", "releasing Machine %s, whose Node %s carries Ray pod %s", key, n.Name, pod.Key())

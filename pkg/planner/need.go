@@ -130,14 +130,13 @@ func (u *unit) add(t *rayTables, b *rayBin, total Resources) {
 func (n *needs) place(u *unit, kinds [workKinds]int) {
 	for _, pod := range u.pods {
 		st := n.p.pod[pod]
-		switch {
-		case st.ray == nil:
+		if st.ray == nil {
 			u.add(n.tables, n.tables.newBin(u.group.RayResources, u.group.Labels, 1), u.group.RayResources)
-		default:
-			b := n.tables.newBin(st.ray.Available, st.ray.Labels, 1)
-			b.gangs = st.ray.Gangs
-			u.add(n.tables, b, st.ray.Total)
+			continue
 		}
+		b := n.tables.newBin(st.ray.Available, st.ray.Labels, 1)
+		b.gangs = st.ray.Gangs
+		u.add(n.tables, b, st.ray.Total)
 	}
 	pending := 0
 	for _, pod := range u.pods {
