@@ -166,8 +166,10 @@ func TestCordonWithPods(t *testing.T) {
 		"bare, on its way out": {pods: []*corev1.Pod{pod("bare", "n", terminating)}},
 		"safe-to-evict=false":  {pods: []*corev1.Pod{pod("web", "n", owned, noted(annotationSafeToEvict, "false"))}, moved: "is false"},
 		"do-not-disrupt":       {pods: []*corev1.Pod{pod("web", "n", owned, noted(annotationDoNotDisrupt, "true"))}, moved: "is true"},
-		"local storage":        {pods: []*corev1.Pod{pod("web", "n", owned, func(p *corev1.Pod) { p.Spec.Volumes = []corev1.Volume{{Name: "d", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}} })}, moved: "own disk"},
-		"DaemonSets":           {pods: []*corev1.Pod{pod("d", "n", controlledBy("apps/v1", "DaemonSet", "d"), noted(annotationSafeToEvict, "false"))}},
+		"local storage": {pods: []*corev1.Pod{pod("web", "n", owned, func(p *corev1.Pod) {
+			p.Spec.Volumes = []corev1.Volume{{Name: "d", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+		})}, moved: "own disk"},
+		"DaemonSets": {pods: []*corev1.Pod{pod("d", "n", controlledBy("apps/v1", "DaemonSet", "d"), noted(annotationSafeToEvict, "false"))}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
@@ -23,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
+	"github.com/tandem-autoscaler/tandem/pkg/kube"
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
 
@@ -38,7 +40,11 @@ func TestAPIServer(t *testing.T) {
 	t.Run("scale", w.testScale)
 	t.Run("lost race", w.testLostRace)
 	t.Run("cordon", w.testCordon)
+	t.Run("evict", w.testEvict)
+	t.Run("hook", w.testHook)
+	t.Run("remember", w.testRemember)
 	t.Run("remove to zero", w.testRemove)
+	t.Run("release", w.testRelease)
 }
 
 // liveWorld is a real API server with one pool.
@@ -153,7 +159,7 @@ func (w *liveWorld) testObserve(t *testing.T) {
 	caches, err := cache.New(w.config, cache.Options{Scheme: w.scheme})
 	require.NoError(t, err)
 	for _, o := range append(ManagementObjects(), WorkloadObjects()...) {
-		_, err := caches.GetInformer(ctx, o, cache.BlockUntilSynced(false))
+		_, err := caches.GetInformer(ctx, kube.Required(o), cache.BlockUntilSynced(false))
 		require.NoError(t, err)
 	}
 	changed := make(chan struct{}, 10)
@@ -187,8 +193,14 @@ func (w *liveWorld) testObserve(t *testing.T) {
 
 func (w *liveWorld) testScale(t *testing.T) {
 	stale := w.deployment(t)
-	require.NoError(t, w.actuator().Scale(t.Context(), grow(0, 3), testPlan))
+	writes := NewWrites()
+	a := NewActuator(ActuatorOptions{Management: w, Workload: w, Namespace: testNamespace, ClusterName: testCluster, Wrote: writes.Note})
+	require.NoError(t, a.Scale(t.Context(), grow(0, 3), testPlan))
 	md := w.deployment(t)
+	require.Error(t, writes.behind(stale), "the answer tells the new version")
+	require.NoError(t, writes.behind(md))
+	manager, _ := writerOf(md)
+	require.Empty(t, manager, "that is us")
 	require.EqualValues(t, 3, *md.Spec.Replicas)
 	var by []string
 	for _, f := range md.ManagedFields {
@@ -277,4 +289,83 @@ func (w *liveWorld) testRemove(t *testing.T) {
 	require.NoError(t, w.Get(t.Context(), client.ObjectKeyFromObject(m), m))
 	assert.NotContains(t, m.Annotations, clusterv1.DeleteMachineAnnotation)
 	assert.NotContains(t, m.Annotations, DeleteMarkAnnotation)
+}
+
+// testEvict: the real eviction API, with a budget that its controller has not
+// opened.
+func (w *liveWorld) testEvict(t *testing.T) {
+	for _, name := range []string{"held", "free"} {
+		p := pod(name, "n1", requesting(nil), controlledBy("apps/v1", "ReplicaSet", "web"), func(p *corev1.Pod) { p.Labels = map[string]string{"app": name} })
+		p.Spec.Containers[0].Image = "none"
+		w.create(t, p)
+		p.Status.Phase = corev1.PodRunning
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+		require.NoError(t, w.Status().Update(t.Context(), p))
+	}
+	b := pdb("held", 0, map[string]string{"app": "held"})
+	w.create(t, b)
+	b.Status = policyv1.PodDisruptionBudgetStatus{ObservedGeneration: b.Generation, ExpectedPods: 1, CurrentHealthy: 1, DesiredHealthy: 1}
+	require.NoError(t, w.Status().Update(t.Context(), b))
+	step := planner.Step{Kind: planner.StepEvict, Node: "n1"}
+	for _, name := range []string{"held", "free"} {
+		p := &corev1.Pod{}
+		require.NoError(t, w.Get(t.Context(), client.ObjectKey{Namespace: "jobs", Name: name}, p))
+		step.Pods = append(step.Pods, planner.PodRef{Namespace: "jobs", Name: name, UID: string(p.UID)})
+	}
+	err := w.actuator().Evict(t.Context(), step, testPlan)
+	require.ErrorIs(t, err, ErrMoved)
+	require.ErrorContains(t, err, "a disruption budget holds pod jobs/held")
+	require.NotContains(t, err.Error(), "jobs/free")
+	free := &corev1.Pod{}
+	if err := w.Get(t.Context(), client.ObjectKey{Namespace: "jobs", Name: "free"}, free); err == nil {
+		require.NotNil(t, free.DeletionTimestamp)
+		require.NoError(t, w.Delete(t.Context(), free, client.GracePeriodSeconds(0)))
+	}
+	held := pod("held", "")
+	require.NoError(t, w.Delete(t.Context(), held, client.GracePeriodSeconds(0)))
+	require.NoError(t, w.actuator().Evict(t.Context(), step, testPlan), "both are gone")
+}
+
+func (w *liveWorld) testHook(t *testing.T) {
+	ms := &clusterv1.MachineSet{}
+	require.NoError(t, w.Get(t.Context(), client.ObjectKey{Namespace: testNamespace, Name: "a"}, ms))
+	m := machine("h1", "a", "")
+	m.OwnerReferences[0].UID = ms.UID
+	m.Spec = machineSpec()
+	m.Finalizers = []string{"test/hold"}
+	w.create(t, m)
+	require.NoError(t, w.actuator().Hook(t.Context(), hookStep(planner.StepHook, "h1"), testPlan))
+	release := hookStep(planner.StepReleaseHook, "h1")
+	require.ErrorIs(t, w.actuator().ReleaseHook(t.Context(), release, testPlan, testTime), ErrMoved)
+	require.NoError(t, w.Delete(t.Context(), m))
+	require.NoError(t, w.Get(t.Context(), client.ObjectKeyFromObject(m), m))
+	require.True(t, hooked(m))
+	require.NoError(t, w.actuator().ReleaseHook(t.Context(), release, testPlan, testTime))
+	require.NoError(t, w.Get(t.Context(), client.ObjectKeyFromObject(m), m))
+	assert.False(t, hooked(m))
+	m.Finalizers = nil
+	require.NoError(t, w.Update(t.Context(), m))
+}
+
+// testRemember: the note changes no generation, so it looks like no rollout.
+func (w *liveWorld) testRemember(t *testing.T) {
+	before := w.deployment(t)
+	step := planner.Step{Group: testNamespace + "/a", Backoffs: []planner.Backoff{{Kind: planner.FailureQuota, Until: testTime}}}
+	require.NoError(t, w.actuator().Remember(t.Context(), step, testPlan))
+	after := w.deployment(t)
+	assert.Equal(t, before.Generation, after.Generation)
+	got, err := readBackoffs(after.Annotations)
+	require.NoError(t, err)
+	assert.Equal(t, step.Backoffs, got)
+}
+
+// testRelease: what the other tests have left is taken.
+func (w *liveWorld) testRelease(t *testing.T) {
+	o := ReleaseOptions{Management: w, Workload: w, Namespace: testNamespace, ClusterName: testCluster}
+	got, err := Release(t.Context(), o)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"Node n1 " + planner.CordonTaint, "MachineDeployment pools/a " + BackoffAnnotation}, taken(got))
+	got, err = Release(t.Context(), o)
+	require.NoError(t, err)
+	assert.Empty(t, got)
 }

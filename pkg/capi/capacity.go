@@ -78,7 +78,7 @@ func (v *View) settle(classes map[string]*planner.VMClass, overhead Overhead) {
 			promise = promised(class.Capacity, f.hints.capacity)
 		}
 		g.Labels, g.Taints = f.labels, f.taints
-		up := showing(nodes[g.Key()], promise)
+		up := v.showing(nodes[g.Key()], promise)
 		switch {
 		case len(up) > 0:
 			g.Capacity, g.CapacityFrom = v.learned(up, own), capacityFromNode
@@ -130,8 +130,8 @@ func (v *View) groupNodes() (nodes map[string][]*planner.Node, own map[string]pl
 }
 
 // showing leaves the ready nodes that show the devices which they are promised
-// to have; those that lack one are made not ready.
-func showing(nodes []*planner.Node, promise planner.Resources) []*planner.Node {
+// to have; those that lack one are made not ready, and their Machines say why.
+func (v *View) showing(nodes []*planner.Node, promise planner.Resources) []*planner.Node {
 	var up []*planner.Node
 	for _, n := range nodes {
 		if !n.Ready {
@@ -139,11 +139,22 @@ func showing(nodes []*planner.Node, promise planner.Resources) []*planner.Node {
 		}
 		if lacksDevice(n.Allocatable, promise) {
 			n.Ready = false
+			v.lacksGPU(n.Machine)
 			continue
 		}
 		up = append(up, n)
 	}
 	return up
+}
+
+// lacksGPU notes on the Machine what its Node waits for. It is no failure before
+// the deadline: a device plugin takes minutes.
+func (v *View) lacksGPU(key string) {
+	for i := range v.Machines {
+		if m := &v.Machines[i]; m.Key() == key && m.FailureKind == "" {
+			m.FailureKind = planner.FailureNoGPU
+		}
+	}
 }
 
 // lacksDevice tells whether a kind of device is promised of which the node shows

@@ -50,6 +50,9 @@ func translateGroup(md *clusterv1.MachineDeployment, cluster *clusterv1.Cluster,
 	if err != nil && g.Invalid == "" {
 		g.Invalid = err.Error()
 	}
+	if g.Backoffs, err = readBackoffs(md.Annotations); err != nil {
+		g.facts.notes = append(g.facts.notes, err.Error())
+	}
 	h, err := readHints(md.Annotations)
 	if err != nil {
 		g.facts.notes = append(g.facts.notes, strings.ReplaceAll(err.Error(), "\n", "; "))
@@ -100,7 +103,31 @@ func topologyOwns(md *clusterv1.MachineDeployment, cluster *clusterv1.Cluster) s
 
 func paused(md *clusterv1.MachineDeployment, cluster *clusterv1.Cluster) bool {
 	own := md.Spec.Paused != nil && *md.Spec.Paused
-	return own || capiannotations.HasPaused(cluster) || capiannotations.IsPaused(cluster, md)
+	_, byUs := pausedBy(md, cluster)
+	return own || byUs || capiannotations.HasPaused(cluster) || capiannotations.IsPaused(cluster, md)
+}
+
+// pausedBy finds our own pause annotation on one of the objects.
+func pausedBy(objects ...metav1.Object) (text string, paused bool) {
+	for _, o := range objects {
+		if v, ok := o.GetAnnotations()[PausedAnnotation]; ok && v != "false" {
+			return cut(v), true
+		}
+	}
+	return "", false
+}
+
+// pausedText tells for people who paused everything.
+func pausedText(cluster *clusterv1.Cluster) string {
+	text, ok := pausedBy(cluster)
+	if !ok {
+		return ""
+	}
+	by := "annotation " + PausedAnnotation + " of Cluster " + cluster.Namespace + "/" + cluster.Name
+	if text != "" {
+		by += ": " + text
+	}
+	return by
 }
 
 // rollingOut is careful: while the controller has not seen the latest spec, or

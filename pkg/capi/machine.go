@@ -62,12 +62,30 @@ func translateMachine(m *clusterv1.Machine, group *clusterv1.MachineDeployment) 
 		Deleting:  !m.DeletionTimestamp.IsZero(),
 		Failure:   failure(m),
 		Phase:     m.Status.Phase,
+		Hook:      hooked(m),
+		Release:   released(m),
 	}
+	if m.DeletionTimestamp != nil {
+		out.DeletingSince = m.DeletionTimestamp.UTC()
+		out.WaitsForHook = waitsForHook(m)
+	}
+	out.FailureKind = failureKind(m)
 	if group != nil {
 		out.Group = group.Namespace + "/" + group.Name
 	}
 	out.Mark, out.ForeignMark = deleteMark(m)
 	return out
+}
+
+// waitsForHook tells whether Cluster API has come to the pre-drain hooks of the
+// Machine (kubernetes-sigs/cluster-api: api/core/v1beta2/machine_types.go).
+func waitsForHook(m *clusterv1.Machine) bool {
+	for i := range m.Status.Conditions {
+		if c := &m.Status.Conditions[i]; c.Type == clusterv1.MachineDeletingCondition {
+			return c.Status == metav1.ConditionTrue && c.Reason == clusterv1.MachineDeletingWaitingForPreDrainHookReason
+		}
+	}
+	return false
 }
 
 // deleteMark tells whether the Machine carries Cluster API's delete mark, and

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
@@ -22,6 +23,8 @@ func translateNode(n *corev1.Node) (node planner.Node, note string) {
 		Labels:        n.Labels,
 		Ready:         ready(n),
 		Unschedulable: n.Spec.Unschedulable,
+		UnreadySince:  unreadySince(n),
+		Keep:          keep(n),
 	}
 	for _, t := range n.Spec.Taints {
 		node.Taints = append(node.Taints, planner.Taint{Key: t.Key, Value: t.Value, Effect: string(t.Effect)})
@@ -31,6 +34,8 @@ func translateNode(n *corev1.Node) (node planner.Node, note string) {
 		}
 		if mark, ok := ParseMark(t.Value); ok && t.Key == planner.CordonTaint {
 			node.Cordon = &mark
+		} else if ok && softly(t) {
+			node.SoftTaint = &mark
 		}
 	}
 	allocatable, err := kube.Resources(n.Status.Allocatable)
@@ -54,6 +59,28 @@ func ready(n *corev1.Node) bool {
 	return false
 }
 
+// unreadySince is when the Ready condition turned, zero for a node that is ready
+// or has not reported yet.
+func unreadySince(n *corev1.Node) (since time.Time) {
+	for i := range n.Status.Conditions {
+		c := &n.Status.Conditions[i]
+		if c.Type == corev1.NodeReady && c.Status != corev1.ConditionTrue && !c.LastTransitionTime.IsZero() {
+			since = c.LastTransitionTime.UTC()
+		}
+	}
+	return since
+}
+
+// keep names the mark by which a person forbids to remove the node.
+func keep(n *corev1.Node) string {
+	for _, key := range []string{annotationNodeKeep, annotationDoNotDisrupt} {
+		if n.Annotations[key] == "true" {
+			return "annotation " + key
+		}
+	}
+	return ""
+}
+
 // startupTaint tells whether a taint is there only until the node is up.
 func startupTaint(key string) bool {
 	switch key {
@@ -69,7 +96,7 @@ func startupTaint(key string) bool {
 // and nothing about the next node of its group.
 func passingTaint(key string) bool {
 	switch key {
-	case planner.CordonTaint, scalerDeletionTaint, scalerCandidateTaint,
+	case planner.CordonTaint, planner.SoftTaintKey, scalerDeletionTaint, scalerCandidateTaint,
 		clusterv1.NodeOutdatedRevisionTaint.Key,
 		"node.cloudprovider.kubernetes.io/shutdown":
 		return true

@@ -38,6 +38,7 @@ func translatePod(p *corev1.Pod) planner.Pod {
 	if name := rayCluster(p); name != "" {
 		out.RayCluster = p.Namespace + "/" + name
 		out.RayGroup = p.Labels[labelRayGroup]
+		out.RayReplica = p.Labels[labelRayReplica]
 		out.RayHead = p.Labels[labelRayNodeType] == rayNodeTypeHead
 	}
 	out.Blocks = blocks(p, out.RayCluster != "")

@@ -10,12 +10,15 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/expirable"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/tandem-autoscaler/tandem/pkg/kube"
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
 
@@ -39,6 +42,14 @@ type Options struct {
 	Mapper    meta.RESTMapper
 	// Namespace and ClusterName select the MachineDeployments.
 	Namespace, ClusterName string
+	// WorkloadLive reads from the API server of the workload cluster, in the
+	// background: whether a Cluster Autoscaler runs there, and whether a list that
+	// has become empty in the cache is empty indeed. For the management cluster
+	// Templates does that. Without them a cache is believed.
+	WorkloadLive client.Reader
+	// Writes, if not nil, holds what the [Actuator] wrote: a cache that is older
+	// is not believed.
+	Writes *Writes
 	// TemplateRefresh is how often templates are read again (1 minute if zero),
 	// TemplateTTL how long one that cannot be read any more is believed (10 minutes
 	// if zero).
@@ -53,11 +64,15 @@ type Options struct {
 type Source struct {
 	o         Options
 	templates *templates
+	scaler    scaler
+	// doubts about empty lists, one for each side.
+	managementDoubts, workloadDoubts *doubts
 
 	mu         sync.Mutex
 	management side[management]
 	workload   side[workload]
 	pods       map[types.UID]knownPod
+	fights     fights
 }
 
 // side is what was last seen of one cluster.
@@ -87,7 +102,7 @@ func New(o Options) *Source {
 	if o.Mapper == nil {
 		o.Templates = nil
 	}
-	return &Source{o: o, templates: &templates{
+	return &Source{o: o, managementDoubts: newDoubts(), workloadDoubts: newDoubts(), fights: fights{map[string]*fight{}}, templates: &templates{
 		reader: o.Templates, mapper: o.Mapper, refresh: o.TemplateRefresh, changed: o.Changed, log: o.Log,
 		cache:  expirable.NewLRU[templateKey, template](templateCacheSize, nil, o.TemplateTTL),
 		wanted: map[templateKey]bool{}, failed: map[templateKey]string{}, kick: make(chan struct{}, 1),
@@ -100,19 +115,30 @@ func ManagementObjects() []client.Object {
 	return []client.Object{&clusterv1.Cluster{}, &clusterv1.MachineDeployment{}, &clusterv1.MachineSet{}, &clusterv1.Machine{}}
 }
 
-// WorkloadObjects does the same for the workload cache.
+// WorkloadObjects does the same for the workload cache. Disruption budgets are
+// optional: without the right to list them the coordinator moves no pod that is
+// not Ray's.
 func WorkloadObjects() []client.Object {
-	return []client.Object{&corev1.Node{}, &corev1.Pod{}}
+	return []client.Object{&corev1.Node{}, &corev1.Pod{}, kube.Optional(&policyv1.PodDisruptionBudget{})}
 }
 
-// Run reads infrastructure templates until ctx ends; it returns nil.
+// Run reads what no cache tells until ctx ends; it returns nil.
 func (s *Source) Run(ctx context.Context) error {
-	if s.o.Templates == nil {
-		<-ctx.Done()
-		return nil
+	var g errgroup.Group
+	run := func(f func()) { g.Go(func() error { f(); return nil }) }
+	if s.o.Templates != nil {
+		run(func() { s.templates.run(ctx) })
+		run(func() {
+			in := []client.ListOption{client.InNamespace(s.o.Namespace)}
+			s.managementDoubts.confirm(ctx, s.o.Templates, in, s.o.Changed, s.o.Log)
+		})
 	}
-	s.templates.run(ctx)
-	return nil
+	if s.o.WorkloadLive != nil {
+		run(func() { s.scaler.run(ctx, s.o.WorkloadLive, s.o.Log) })
+		run(func() { s.workloadDoubts.confirm(ctx, s.o.WorkloadLive, nil, s.o.Changed, s.o.Log) })
+	}
+	<-ctx.Done()
+	return g.Wait()
 }
 
 // Observe returns the supply as the caches show it. It never waits for the
@@ -124,16 +150,17 @@ func (s *Source) Observe(now time.Time) View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sources := []planner.Source{
-		observe(ctx, &s.management, planner.SourceManagement, now, s.o.ManagementHealth, s.readManagement),
+		observe(ctx, &s.management, planner.SourceManagement, now, s.o.ManagementHealth, func(ctx context.Context) (management, error) { return s.readManagement(ctx, now) }),
 		observe(ctx, &s.workload, planner.SourceWorkload, now, s.o.WorkloadHealth, s.readWorkload),
 	}
 	if sources[0].Known {
 		sources[0].Error = notesText(s.management.last.notes)
 	}
 	if sources[1].Known {
-		sources[1].Error = notesText(s.workload.last.notes)
+		sources[1].Error = notesText(append(slices.Clone(s.workload.last.notes), s.scaler.trouble()))
 	}
 	v := join(s.management.last, s.workload.last)
+	s.contest(&v, now)
 	v.Sources = sources
 	return v
 }
@@ -161,7 +188,7 @@ func observe[T any](ctx context.Context, s *side[T], kind planner.SourceKind, no
 // uncopied lists straight from the cache: nothing here writes to an object.
 const uncopied = client.UnsafeDisableDeepCopyOption(true)
 
-func (s *Source) readManagement(ctx context.Context) (management, error) {
+func (s *Source) readManagement(ctx context.Context, now time.Time) (management, error) {
 	in := client.InNamespace(s.o.Namespace)
 	cluster := &clusterv1.Cluster{}
 	if err := s.o.Management.Get(ctx, client.ObjectKey{Namespace: s.o.Namespace, Name: s.o.ClusterName}, cluster); err != nil {
@@ -178,9 +205,40 @@ func (s *Source) readManagement(ctx context.Context) (management, error) {
 	if err != nil {
 		return management{}, err
 	}
+	if err := s.fresh(deployments.Items, sets.Items, machines.Items); err != nil {
+		return management{}, err
+	}
 	ours := slices.Clone(deployments.Items)
 	ours = slices.DeleteFunc(ours, func(md clusterv1.MachineDeployment) bool { return md.Spec.ClusterName != s.o.ClusterName })
-	return s.translate(cluster, index(ours, sets.Items), ours, sets.Items, machines.Items), nil
+	out := s.translate(cluster, index(ours, sets.Items), ours, sets.Items, machines.Items)
+	for i := range ours {
+		out.groups[i].Contested = s.fights.watch(&ours[i], now)
+	}
+	out.paused = pausedText(cluster)
+	return out, nil
+}
+
+// fresh refuses lists that are older than what was written, or that have become
+// empty all at once.
+func (s *Source) fresh(deployments []clusterv1.MachineDeployment, sets []clusterv1.MachineSet, machines []clusterv1.Machine) error {
+	for i := range deployments {
+		if err := s.o.Writes.behind(&deployments[i]); err != nil {
+			return err
+		}
+	}
+	for i := range machines {
+		if err := s.o.Writes.behind(&machines[i]); err != nil {
+			return err
+		}
+	}
+	if s.o.Templates == nil {
+		return nil
+	}
+	return errors.Join(
+		s.managementDoubts.believe("MachineDeployments", len(deployments), &clusterv1.MachineDeploymentList{}),
+		s.managementDoubts.believe("MachineSets", len(sets), &clusterv1.MachineSetList{}),
+		s.managementDoubts.believe("Machines", len(machines), &clusterv1.MachineList{}),
+	)
 }
 
 func (s *Source) translate(cluster *clusterv1.Cluster, o owners, deployments []clusterv1.MachineDeployment, sets []clusterv1.MachineSet, machines []clusterv1.Machine) management {
@@ -225,9 +283,21 @@ func (s *Source) readWorkload(ctx context.Context) (workload, error) {
 	if err != nil {
 		return workload{}, err
 	}
+	if s.o.WorkloadLive != nil {
+		err = errors.Join(
+			s.workloadDoubts.believe("Nodes", len(nodes.Items), &corev1.NodeList{}),
+			s.workloadDoubts.believe("pods", len(pods.Items), &corev1.PodList{}),
+		)
+		if err != nil {
+			return workload{}, err
+		}
+	}
 	out := workload{machineOf: make(map[string]string, len(nodes.Items))}
 	for i := range nodes.Items {
 		n := &nodes.Items[i]
+		if err := s.o.Writes.behind(n); err != nil {
+			return workload{}, err
+		}
 		node, note := translateNode(n)
 		out.nodes = append(out.nodes, node)
 		if note != "" {
@@ -238,6 +308,13 @@ func (s *Source) readWorkload(ctx context.Context) (workload, error) {
 		}
 	}
 	live := s.translatePods(&pods, &out)
+	held := s.readBudgets(ctx)
+	if held.unknown != "" {
+		out.notes = append(out.notes, held.unknown+": every pod that is not Ray's holds its node")
+	}
+	for i := range live {
+		held.hold(live[i], &out.pods[i])
+	}
 	out.daemons = commonDaemons(live, out.pods, len(out.nodes))
 	return out, nil
 }

@@ -26,6 +26,9 @@ type View struct {
 	// keeps it from getting a Node. It is text for people: the provider still
 	// tries.
 	Troubles map[string]string
+	// PausedBy, if not empty, tells that a person paused everything, with the
+	// annotation of the Cluster.
+	PausedBy string
 
 	facts   map[string]facts // by namespace/name of the group
 	daemons planner.Resources
@@ -37,6 +40,7 @@ type management struct {
 	machines []planner.Machine
 	troubles map[string]string
 	notes    []string
+	paused   string
 }
 
 // workload is what was last seen of the workload cluster.
@@ -57,6 +61,7 @@ func join(m management, w workload) View {
 		Nodes:      slices.Clone(w.nodes),
 		Pods:       slices.Clone(w.pods),
 		Troubles:   m.troubles,
+		PausedBy:   m.paused,
 		facts:      make(map[string]facts, len(m.groups)),
 		daemons:    w.daemons,
 	}
@@ -130,6 +135,7 @@ func atLeast(r, o planner.Resources) {
 // notesText joins notes into the error text of a source.
 func notesText(notes []string) string {
 	const most = 5
+	notes = slices.DeleteFunc(notes, func(n string) bool { return n == "" })
 	slices.Sort(notes)
 	notes = slices.Compact(notes)
 	if len(notes) > most {

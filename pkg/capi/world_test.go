@@ -116,7 +116,11 @@ func updateScale(ctx context.Context, c client.Client, o client.Object, opts []c
 		return apierrors.NewConflict(schema.GroupResource{Resource: "machinedeployments"}, md.Name, fmt.Errorf("resourceVersion %s is not %s", scale.ResourceVersion, md.ResourceVersion))
 	}
 	md.Spec.Replicas = new(scale.Spec.Replicas)
-	return c.Update(ctx, md)
+	if err := c.Update(ctx, md); err != nil {
+		return err
+	}
+	scale.ResourceVersion = md.ResourceVersion // the answer
+	return nil
 }
 
 // evict does what the API server does with an eviction: it holds preconditions

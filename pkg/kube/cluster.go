@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,6 +63,7 @@ type Cluster struct {
 
 	mu        sync.Mutex
 	missing   map[string]error // kinds whose informers have not synced
+	optional  map[string]error // the same of kinds that may be missing
 	probeErr  error
 	watchErr  error
 	watchTime time.Time
@@ -84,7 +86,7 @@ func Connect(o ClusterOptions) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing the connection to the %s cluster: %w", o.Name, err)
 	}
-	c := &Cluster{o: o, config: config, missing: map[string]error{}, probeErr: errors.New("not reached yet")}
+	c := &Cluster{o: o, config: config, missing: map[string]error{}, optional: map[string]error{}, probeErr: errors.New("not reached yet")}
 	if c.mapper, err = apiutil.NewDynamicRESTMapper(config, httpClient); err != nil {
 		return nil, fmt.Errorf("preparing the REST mapper of the %s cluster: %w", o.Name, err)
 	}
@@ -123,8 +125,58 @@ func restConfig(o ClusterOptions) (*rest.Config, error) {
 // Config is the configuration of the connection.
 func (c *Cluster) Config() *rest.Config { return rest.CopyConfig(c.config) }
 
-// Reader reads from the cache.
-func (c *Cluster) Reader() client.Reader { return c.cache }
+// Reader reads from the cache. It never waits for a kind whose informer has not
+// synced: such a read is an error at once.
+func (c *Cluster) Reader() client.Reader { return reader{c.cache, c} }
+
+// reader refuses kinds that the cache cannot tell.
+type reader struct {
+	client.Reader
+	c *Cluster
+}
+
+func (r reader) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	if err := r.c.unsynced(o); err != nil {
+		return err
+	}
+	return r.Reader.Get(ctx, key, o, opts...)
+}
+
+func (r reader) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	if err := r.c.unsynced(list); err != nil {
+		return err
+	}
+	return r.Reader.List(ctx, list, opts...)
+}
+
+// unsynced tells why a kind, or the kind of a list, cannot be read.
+func (c *Cluster) unsynced(o runtime.Object) error {
+	gvk, err := apiutil.GVKForObject(o, c.o.Scheme)
+	if err != nil {
+		return nil //nolint:nilerr // The cache itself says what is wrong with the type.
+	}
+	kind := strings.TrimSuffix(gvk.Kind, "List")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.missing[kind]; err != nil {
+		return err
+	}
+	return c.optional[kind]
+}
+
+// Optional marks a kind for [Cluster.Run] whose absence does not make the cluster
+// unhealthy: whoever reads it gets the error.
+func Optional(o client.Object) client.Object { return optional{o} }
+
+type optional struct{ client.Object }
+
+// Required undoes [Optional].
+func Required(o client.Object) client.Object {
+	if x, ok := o.(optional); ok {
+		return x.Object
+	}
+	return o
+}
 
 // Client reads from and writes to the API server itself.
 func (c *Cluster) Client() client.Client { return c.client }
@@ -138,7 +190,7 @@ func (c *Cluster) Mapper() meta.RESTMapper { return c.mapper }
 // is tried again; the other kinds go on.
 func (c *Cluster) Run(ctx context.Context, objects []client.Object, changed func()) error {
 	for _, o := range objects {
-		c.setMissing(c.kind(o), errors.New("not listed yet"))
+		c.setMissing(o, errors.New("not listed yet"))
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.cache.Start(ctx) })
@@ -150,6 +202,7 @@ func (c *Cluster) Run(ctx context.Context, objects []client.Object, changed func
 }
 
 func (c *Cluster) kind(o client.Object) string {
+	o = Required(o)
 	gvk, err := apiutil.GVKForObject(o, c.o.Scheme)
 	if err != nil {
 		return fmt.Sprintf("%T", o)
@@ -160,8 +213,8 @@ func (c *Cluster) kind(o client.Object) string {
 // inform starts the informer of one kind, again and again until it is synced.
 func (c *Cluster) inform(ctx context.Context, o client.Object, changed func()) {
 	for {
-		err := c.informOnce(ctx, o, changed)
-		c.setMissing(c.kind(o), err)
+		err := c.informOnce(ctx, Required(o), changed)
+		c.setMissing(o, err)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
@@ -217,14 +270,18 @@ func (c *Cluster) watchFailed(err error) {
 	c.watchErr, c.watchTime = err, time.Now()
 }
 
-func (c *Cluster) setMissing(kind string, err error) {
+func (c *Cluster) setMissing(o client.Object, err error) {
+	kind, kinds := c.kind(o), c.missing
+	if _, ok := o.(optional); ok {
+		kinds = c.optional
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
-		delete(c.missing, kind)
+		delete(kinds, kind)
 		return
 	}
-	c.missing[kind] = err
+	kinds[kind] = err
 }
 
 // Health tells why the cache cannot be trusted, or nil. It never blocks.

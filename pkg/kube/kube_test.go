@@ -168,7 +168,7 @@ func TestUnmodelled(t *testing.T) {
 	term := corev1.PodAffinityTerm{TopologyKey: "zone", LabelSelector: &metav1.LabelSelector{}}
 	all := corev1.PodSpec{
 		Affinity: &corev1.Affinity{
-			NodeAffinity:    &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{}},
+			NodeAffinity:    &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name"}}}}}},
 			PodAffinity:     &corev1.PodAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{term}},
 			PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{term}},
 		},
@@ -179,7 +179,7 @@ func TestUnmodelled(t *testing.T) {
 		Containers:                []corev1.Container{{Ports: []corev1.ContainerPort{{HostPort: 80}}}},
 	}
 	assert.Equal(t, []string{
-		"nodeAffinity", "podAffinity", "podAntiAffinity", "topologySpreadConstraints",
+		"nodeAffinity matchFields", "podAffinity", "podAntiAffinity", "topologySpreadConstraints",
 		"persistentVolumeClaims", "schedulingGates", "resourceClaims", "hostPorts",
 	}, kube.PodShape(&all).Unmodelled)
 
@@ -191,4 +191,30 @@ func TestUnmodelled(t *testing.T) {
 		Volumes:                   []corev1.Volume{{VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
 	}
 	assert.Empty(t, kube.PodShape(&preferences).Unmodelled)
+}
+
+func TestNodeAffinity(t *testing.T) {
+	t.Parallel()
+	required := func(terms ...corev1.NodeSelectorTerm) *corev1.PodSpec {
+		return &corev1.PodSpec{Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+			RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: terms},
+		}}}
+	}
+	zone := corev1.NodeSelectorRequirement{Key: "zone", Operator: corev1.NodeSelectorOpIn, Values: []string{"a", "b"}}
+	gpu := corev1.NodeSelectorRequirement{Key: "gpu", Operator: corev1.NodeSelectorOpExists}
+	got := kube.PodShape(required(
+		corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{zone, gpu}}, corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{gpu}},
+	))
+	assert.Equal(t, []planner.NodeTerm{
+		{{Key: "zone", Operator: "In", Values: []string{"a", "b"}}, {Key: "gpu", Operator: "Exists"}}, {{Key: "gpu", Operator: "Exists"}},
+	}, got.NodeAffinity)
+	assert.Empty(t, got.Unmodelled)
+
+	assert.Equal(t, []planner.NodeTerm{{}}, kube.PodShape(required(corev1.NodeSelectorTerm{})).NodeAffinity, "an empty term matches nothing")
+	named := kube.PodShape(required(
+		corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{gpu}},
+		corev1.NodeSelectorTerm{MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{"n"}}}},
+	))
+	assert.Empty(t, named.NodeAffinity, "as if it were absent")
+	assert.Equal(t, []string{"nodeAffinity matchFields"}, named.Unmodelled)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,6 +21,7 @@ func PodShape(spec *corev1.PodSpec) planner.PodShape {
 		Requests:     requests,
 		NodeSelector: maps.Clone(spec.NodeSelector),
 		Tolerations:  tolerations(spec.Tolerations),
+		NodeAffinity: nodeAffinity(spec),
 		Unmodelled:   unmodelled(spec),
 	}
 	if err != nil {
@@ -122,14 +124,45 @@ func tolerations(in []corev1.Toleration) []planner.Toleration {
 	return out
 }
 
+// nodeAffinity is what the pod requires of the labels of a node. A requirement
+// on a field (the only one is the node's name) is named by [unmodelled]; beside
+// it the term's labels still count, and a term of nothing else becomes one that
+// every node meets, as if it were absent.
+func nodeAffinity(spec *corev1.PodSpec) []planner.NodeTerm {
+	if spec.Affinity == nil || spec.Affinity.NodeAffinity == nil || spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return nil
+	}
+	terms := spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+	out := make([]planner.NodeTerm, 0, len(terms))
+	for _, t := range terms {
+		if len(t.MatchExpressions) == 0 && len(t.MatchFields) > 0 {
+			return nil
+		}
+		term := make(planner.NodeTerm, 0, len(t.MatchExpressions))
+		for _, r := range t.MatchExpressions {
+			term = append(term, planner.NodeRequirement{Key: r.Key, Operator: string(r.Operator), Values: slices.Clone(r.Values)})
+		}
+		out = append(out, term)
+	}
+	return out
+}
+
+func matchesFields(a *corev1.Affinity) bool {
+	if a.NodeAffinity == nil || a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return false
+	}
+	return slices.ContainsFunc(a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms,
+		func(t corev1.NodeSelectorTerm) bool { return len(t.MatchFields) > 0 })
+}
+
 // unmodelled names the fields that can keep a pod off a node that would have
 // room for it, and that the planner does not look at. Preferences are no such
 // fields.
 func unmodelled(spec *corev1.PodSpec) []string {
 	var out []string
 	if a := spec.Affinity; a != nil {
-		if a.NodeAffinity != nil && a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil {
-			out = append(out, "nodeAffinity")
+		if matchesFields(a) {
+			out = append(out, "nodeAffinity matchFields")
 		}
 		if a.PodAffinity != nil && len(a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution) > 0 {
 			out = append(out, "podAffinity")
