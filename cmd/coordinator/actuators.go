@@ -50,6 +50,35 @@ func (a actuators) take(ctx context.Context, planID string, step planner.Step) e
 	switch step.Kind {
 	case planner.StepGrow:
 		return a.supply.Scale(ctx, step, planID)
+	case planner.StepCordon:
+		return a.supply.Cordon(ctx, step, planID, time.Now())
+	case planner.StepUncordon:
+		return a.supply.Uncordon(ctx, step)
+	case planner.StepSoftTaint:
+		return a.supply.SoftTaint(ctx, step, planID, time.Now())
+	case planner.StepSoftUntaint:
+		return a.supply.SoftUntaint(ctx, step)
+	case planner.StepEvict:
+		return a.supply.Evict(ctx, step, planID)
+	case planner.StepRemove:
+		return a.supply.Remove(ctx, step, planID, time.Now())
+	case planner.StepUnmark:
+		return a.supply.Unmark(ctx, step)
+	case planner.StepHook:
+		return a.supply.Hook(ctx, step, planID)
+	case planner.StepReleaseHook:
+		return a.supply.ReleaseHook(ctx, step, planID, time.Now())
+	case planner.StepRemember:
+		return a.supply.Remember(ctx, step, planID)
+	case planner.StepGrowWorkers, planner.StepDrain, planner.StepShrinkWorkers, planner.StepClearWorkers, planner.StepReplaceWorker:
+		return a.takeRay(ctx, planID, step)
+	}
+	return fmt.Errorf("step %q is none that this version takes", step.Kind)
+}
+
+// takeRay takes the steps that are written to a RayCluster or asked of its GCS.
+func (a actuators) takeRay(ctx context.Context, planID string, step planner.Step) error {
+	switch step.Kind { //nolint:exhaustive // the others are not about Ray
 	case planner.StepGrowWorkers:
 		return a.ray.GrowWorkers(ctx, step)
 	case planner.StepDrain:
@@ -58,16 +87,7 @@ func (a actuators) take(ctx context.Context, planID string, step planner.Step) e
 		return a.ray.ShrinkWorkers(ctx, step)
 	case planner.StepClearWorkers:
 		return a.ray.ClearWorkers(ctx, step)
-	case planner.StepReplaceWorker:
+	default:
 		return a.ray.ReplaceWorker(ctx, step)
-	case planner.StepCordon:
-		return a.supply.Cordon(ctx, step, planID, time.Now())
-	case planner.StepUncordon:
-		return a.supply.Uncordon(ctx, step)
-	case planner.StepRemove:
-		return a.supply.Remove(ctx, step, planID, time.Now())
-	case planner.StepUnmark:
-		return a.supply.Unmark(ctx, step)
 	}
-	return fmt.Errorf("step %q is none that this version takes", step.Kind)
 }

@@ -7,13 +7,10 @@ import (
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/tandem-autoscaler/tandem/pkg/capi"
 	"github.com/tandem-autoscaler/tandem/pkg/config"
 	"github.com/tandem-autoscaler/tandem/pkg/coordinator"
 )
-
-// annotationPaused on the Cluster stops every step, on a MachineDeployment those
-// about it. Its value is free text; "false" does not pause.
-const annotationPaused = "tandem-autoscaler.io/paused"
 
 // pauseGate reads, before every step, whether a person has paused everything: the
 // cache may not show it yet.
@@ -27,8 +24,8 @@ func pausedBy(r client.Reader, key client.ObjectKey) coordinator.Gate {
 		if err := r.Get(ctx, key, cluster); err != nil {
 			return fmt.Errorf("reading whether Cluster %s is paused: %w", key, err)
 		}
-		if why, set := cluster.Annotations[annotationPaused]; set && why != "false" {
-			return fmt.Errorf("annotation %s on Cluster %s: %q", annotationPaused, key, why)
+		if why, set := cluster.Annotations[capi.PausedAnnotation]; set && why != "false" {
+			return fmt.Errorf("annotation %s on Cluster %s: %q", capi.PausedAnnotation, key, why)
 		}
 		return nil
 	}

@@ -23,12 +23,8 @@ import (
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
 
-// Marks of the coordinator that have no constant of their own elsewhere.
-const (
-	annotationHook    = "pre-drain.delete.hook.machine.cluster.x-k8s.io/tandem"
-	annotationBackoff = "tandem-autoscaler.io/backoff"
-	fieldOwner        = "tandem-coordinator"
-)
+// fieldOwner is the name under which the API server notes our writes.
+const fieldOwner = "tandem-coordinator"
 
 // released is one mark that was taken off an object, or would be.
 type released struct {
@@ -149,7 +145,7 @@ func (r *releaser) run(ctx context.Context) ([]released, error) {
 	}
 	for i := range groups.Items {
 		if g := &groups.Items[i]; g.Spec.ClusterName == r.c.Management.ClusterName {
-			r.annotations(ctx, "MachineDeployment", g, func(a map[string]string) []string { return present(a, annotationBackoff) })
+			r.annotations(ctx, "MachineDeployment", g, func(a map[string]string) []string { return present(a, capi.BackoffAnnotation) })
 		}
 	}
 	for i := range nodes.Items {
@@ -170,7 +166,7 @@ func (r *releaser) run(ctx context.Context) ([]released, error) {
 // machineMarks are our hook, and our delete mark with Cluster API's own annotation
 // that stands beside it: one that somebody else set has no such neighbour.
 func machineMarks(a map[string]string) []string {
-	out := present(a, annotationHook)
+	out := present(a, capi.HookAnnotation)
 	if _, ours := a[capi.DeleteMarkAnnotation]; ours {
 		out = append(out, capi.DeleteMarkAnnotation)
 		out = append(out, present(a, clusterv1.DeleteMachineAnnotation)...)

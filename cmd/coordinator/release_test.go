@@ -30,11 +30,11 @@ func marked() []client.Object {
 		return &clusterv1.Machine{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, Annotations: annotations}, Spec: clusterv1.MachineSpec{ClusterName: cluster}}
 	}
 	return []client.Object{
-		machine("hooked", "gpu", map[string]string{annotationHook: "", "keep": "x"}),
-		machine("marked", "gpu", map[string]string{annotationHook: "", capi.DeleteMarkAnnotation: "p.1", clusterv1.DeleteMachineAnnotation: "yes"}),
+		machine("hooked", "gpu", map[string]string{capi.HookAnnotation: "", "keep": "x"}),
+		machine("marked", "gpu", map[string]string{capi.HookAnnotation: "", capi.DeleteMarkAnnotation: "p.1", clusterv1.DeleteMachineAnnotation: "yes"}),
 		machine("theirs", "gpu", map[string]string{clusterv1.DeleteMachineAnnotation: "yes"}),
-		machine("other", "elsewhere", map[string]string{annotationHook: ""}),
-		&clusterv1.MachineDeployment{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "g", Annotations: map[string]string{annotationBackoff: "[]", annotationPaused: "by hand"}}, Spec: clusterv1.MachineDeploymentSpec{ClusterName: "gpu"}},
+		machine("other", "elsewhere", map[string]string{capi.HookAnnotation: ""}),
+		&clusterv1.MachineDeployment{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "g", Annotations: map[string]string{capi.BackoffAnnotation: "[]", capi.PausedAnnotation: "by hand"}}, Spec: clusterv1.MachineDeploymentSpec{ClusterName: "gpu"}},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Spec: corev1.NodeSpec{Taints: []corev1.Taint{
 			{Key: planner.CordonTaint, Value: "p.1", Effect: corev1.TaintEffectNoSchedule},
 			{Key: "gpu", Effect: corev1.TaintEffectNoSchedule},
@@ -113,7 +113,7 @@ func TestReleaseTakesEveryMarkOfOursAway(t *testing.T) {
 		assert.True(t, e.Done, e)
 	}
 	assert.ElementsMatch(t, []string{
-		"hooked keep", "theirs " + clusterv1.DeleteMachineAnnotation, "other " + annotationHook, "g " + annotationPaused, "n1 gpu",
+		"hooked keep", "theirs " + clusterv1.DeleteMachineAnnotation, "other " + capi.HookAnnotation, "g " + capi.PausedAnnotation, "n1 gpu",
 	}, all(t, r), "marks of others, pauses and other clusters stay")
 
 	r.list = nil
@@ -166,7 +166,7 @@ func TestPauseOnTheClusterHoldsEveryStep(t *testing.T) {
 	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(cluster).Build()
 	gate := pausedBy(c, client.ObjectKeyFromObject(cluster))
 	require.NoError(t, gate(t.Context()))
-	cluster.Annotations = map[string]string{annotationPaused: "upgrade till noon"}
+	cluster.Annotations = map[string]string{capi.PausedAnnotation: "upgrade till noon"}
 	require.NoError(t, c.Update(t.Context(), cluster))
 	require.ErrorContains(t, gate(t.Context()), "upgrade till noon")
 	require.NoError(t, c.Delete(t.Context(), cluster))
