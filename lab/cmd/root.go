@@ -32,7 +32,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newUpCommand(), newRunCommand(), newVersionCommand())
+	root.AddCommand(newUpCommand(), newRunCommand(), newChaosCommand(), newVersionCommand())
 	return root
 }
 

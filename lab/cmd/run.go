@@ -33,6 +33,14 @@ type runOptions struct {
 	root        string
 	assets      string
 	dir         string
+
+	// What others hang into a run: a lab to use in place of the plain one,
+	// something that goes on beside the scenario, what is printed live, and
+	// what is told at the end.
+	wrap      func(scenario.Lab) scenario.Lab
+	meanwhile func(context.Context, *scenario.Run) error
+	live      func(report.Event) bool
+	finished  func(io.Writer, report.Report)
 }
 
 func newRunCommand() *cobra.Command {
@@ -168,22 +176,33 @@ func (o *runOptions) runScenario(ctx context.Context, s *scenario.Scenario, dir 
 
 	recorder := report.NewRecorder(recorderOptions(s, start))
 	printer := report.NewPrinter(live, start)
-	recorder.Subscribe(printer.Print)
+	recorder.Subscribe(func(e report.Event) {
+		if o.live == nil || o.live(e) {
+			printer.Print(e)
+		}
+	})
 	watchers, stop := newWatchers(ctx)
 	defer stop()
 	management, workload := p.Kubeconfigs()
 	if err := report.Watch(watchers.ctx, management, workload, recorder); err != nil {
 		return report.Report{}, err
 	}
+	lab := labOf(p)
+	if o.wrap != nil {
+		lab = o.wrap(lab)
+	}
 	r, err := scenario.New(ctx, scenario.Options{
-		Scenario: s, Lab: labOf(p), Recorder: recorder, Dir: dir, Python: o.python(), Coordinator: o.coordinatorPath(),
+		Meanwhile: o.meanwhile,
+		Scenario:  s, Lab: lab, Recorder: recorder, Dir: dir, Python: o.python(), Coordinator: o.coordinatorPath(),
 	})
 	if err != nil {
 		return report.Report{}, err
 	}
 	defer r.Close()
 	watchers.Go(func() { report.SampleMemory(watchers.ctx, recorder, r.CoordinatorPID) })
-	watchers.Go(func() { printer.Progress(watchers.ctx, r.Waiting) })
+	if o.live == nil {
+		watchers.Go(func() { printer.Progress(watchers.ctx, r.Waiting) })
+	}
 
 	rep, err := r.Do(ctx)
 	rep.LabStartSeconds = start.Sub(began).Round(time.Millisecond).Seconds()
@@ -192,6 +211,10 @@ func (o *runOptions) runScenario(ctx context.Context, s *scenario.Scenario, dir 
 	}
 	if !o.keep {
 		r.Close() // its last words come before the result
+	}
+	if o.finished != nil {
+		o.finished(out, rep)
+		return rep, nil
 	}
 	report.Summarize(out, rep)
 	if o.keep {

@@ -56,7 +56,7 @@ func (r *Recorder) CoordinatorLog(tail string, panics []string) {
 
 func (r *Recorder) coordinator() *Coordinator {
 	if r.rep.Coordinator == nil {
-		r.rep.Coordinator = &Coordinator{Reasons: map[string]int{}}
+		r.rep.Coordinator = &Coordinator{Reasons: map[string]int{}, Steps: map[string]int{}, NodeSteps: map[string][]string{}}
 	}
 	return r.rep.Coordinator
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -43,6 +44,10 @@ type journalStep struct {
 	From        int64    `json:"from"`
 	To          int64    `json:"to"`
 	Reason      string   `json:"reason"`
+	Pods        []struct {
+		Namespace string `json:"namespace"`
+		Name      string `json:"name"`
+	} `json:"pods"`
 }
 
 // subject is what the step is done to.
@@ -85,7 +90,13 @@ func (r *Recorder) JournalLine(at time.Time, line []byte) {
 		r.emit(at, Event{Kind: KindNote, Text: "a line of the journal cannot be read: " + err.Error()})
 		return
 	}
+	for _, d := range l.Decisions {
+		r.decidedOn[d.Kind+" "+d.Subject] = true
+	}
 	for _, x := range l.Results {
+		if x.Outcome == "done" {
+			r.stepTaken(c, &x.Step)
+		}
 		text := x.Step.text()
 		if x.Outcome != "done" {
 			text += ": " + x.Outcome
@@ -104,6 +115,40 @@ func (r *Recorder) JournalLine(at time.Time, line []byte) {
 		c.Reasons[d.Reason]++
 		r.emit(at, Event{Kind: KindDecision, Subject: key, Reason: d.Reason, Text: d.Outcome + ": " + d.Message})
 	}
+}
+
+// stepTaken counts a step and remembers on which nodes it was taken.
+func (r *Recorder) stepTaken(c *Coordinator, s *journalStep) {
+	c.Steps[s.Kind]++
+	if s.Reason == "" || s.Node != "" && !r.decidedOn["Node "+s.Node] {
+		c.Undecided = append(c.Undecided, s.text())
+	}
+	nodes := r.nodesOf(s)
+	for _, n := range nodes {
+		c.NodeSteps[n] = append(c.NodeSteps[n], s.Kind)
+	}
+}
+
+// nodesOf lists the nodes that a step is about: its own, or those of its
+// Machines or pods.
+func (r *Recorder) nodesOf(s *journalStep) []string {
+	if s.Node != "" {
+		return []string{s.Node}
+	}
+	var out []string
+	for _, name := range s.Machines {
+		_, name, _ = strings.Cut(name, "/")
+		if m, ok := r.machines[name]; ok && m.Node != "" {
+			out = append(out, m.Node)
+		}
+	}
+	for _, p := range s.Pods {
+		if node := r.podNodes[p.Namespace+"/"+p.Name]; node != "" {
+			out = append(out, node)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // FollowJournal reads a file of JSON lines that another process appends to,

@@ -88,6 +88,10 @@ func (r *Recorder) ObserveMachine(at time.Time, o MachineObservation) {
 	if o.Deleting && m.DeletingAt == nil {
 		m.DeletingAt = new(r.seconds(at))
 		r.removed(at, m)
+		if !m.marked {
+			r.rep.RemovedUnmarked = append(r.rep.RemovedUnmarked, m.Name)
+			r.emit(at, Event{Kind: KindNote, Subject: m.Name, Text: "REMOVED WITHOUT A MARK"})
+		}
 	}
 	r.nodeReady(at, m)
 	r.emitMachines(at, m.Pool)
@@ -125,6 +129,9 @@ func (r *Recorder) ObserveMachineGone(at time.Time, name string) {
 	}
 	m.gone = true
 	m.DeletedAt = new(r.seconds(at))
+	if m.LastBusyAt != nil {
+		m.IdleToDeletedSeconds = new(round(*m.DeletedAt - *m.LastBusyAt))
+	}
 	if m.DeletingAt == nil {
 		m.DeletingAt = m.DeletedAt
 	}
@@ -137,7 +144,30 @@ func (r *Recorder) ExcuseMachine(at time.Time, name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if m, ok := r.machines[name]; ok && m.DeletingAt == nil {
-		m.DeletingAt = new(r.seconds(at))
+		m.DeletingAt, m.Excused = new(r.seconds(at)), true
+	}
+}
+
+// Busy tells whether the node of a Machine has Ray work now.
+func (r *Recorder) Busy(machine string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m, ok := r.machines[machine]
+	return ok && len(r.busy(m.Node, false)) > 0
+}
+
+// busyNow notes the Machines under the Ray nodes that work now.
+func (r *Recorder) busyNow(at time.Time, cluster string) {
+	nodes := map[string]bool{}
+	for _, p := range r.pods {
+		if p.cluster() == cluster && !p.Head && !p.finished() && r.rayStatus(p) == statusRunning {
+			nodes[p.Node] = true
+		}
+	}
+	for _, m := range r.machineList {
+		if !m.gone && m.Node != "" && nodes[m.Node] {
+			m.LastBusyAt = new(r.seconds(at))
+		}
 	}
 }
 

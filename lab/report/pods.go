@@ -58,6 +58,9 @@ func (r *Recorder) ObservePod(at time.Time, o PodObservation) {
 	}
 	p.PodObservation = o
 	p.wasReady = p.wasReady || o.Ready
+	if o.Node != "" {
+		r.podNodes[key] = o.Node
+	}
 	if !ok && !o.Head {
 		r.created[p.cluster()] = append(r.created[p.cluster()], at)
 	}

@@ -58,6 +58,7 @@ func (r *Recorder) ObserveGCS(at time.Time, cluster string, s RayState) {
 			counts[n.Status]++
 		}
 	}
+	r.busyNow(at, cluster)
 	r.waveReading(at, cluster, s.Demand)
 	r.emitCounts(at, KindDemand, cluster, s.Demand)
 	r.emitCounts(at, KindRayNodes, cluster, counts)

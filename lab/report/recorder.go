@@ -52,6 +52,8 @@ type Recorder struct {
 	marked      int
 	cordoned    int
 	decided     map[string]string
+	decidedOn   map[string]bool   // kind and subject of every decision so far
+	podNodes    map[string]string // node of every Ray pod so far, by namespace/name
 }
 
 // NewRecorder makes a Recorder.
@@ -60,12 +62,13 @@ func NewRecorder(o Options) *Recorder {
 		o: o,
 		rep: Report{
 			Scenario: o.Scenario, Description: o.Description, StartedAt: o.Start,
-			RemovedWhileBusy: []BusyNode{}, TouchedWhileBusy: []BusyNode{}, Timeline: []Event{},
+			RemovedWhileBusy: []BusyNode{}, RemovedUnmarked: []string{}, TouchedWhileBusy: []BusyNode{}, Timeline: []Event{},
 		},
 		pools: map[string]*Pool{}, machines: map[string]*machine{}, nodes: map[string]*node{},
 		pods: map[string]*pod{}, ray: map[string]*rayCluster{}, asked: map[string]bool{},
 		created: map[string][]time.Time{},
 		last:    map[string]map[string]int64{}, decided: map[string]string{},
+		decidedOn: map[string]bool{}, podNodes: map[string]string{},
 	}
 	for _, p := range o.Pools {
 		r.addPool(p)
@@ -94,6 +97,9 @@ func (r *Recorder) Subscribe(f func(Event)) {
 	defer r.mu.Unlock()
 	r.subscribers = append(r.subscribers, f)
 }
+
+// Start is second zero.
+func (r *Recorder) Start() time.Time { return r.o.Start }
 
 // Note records something in the scenario's own words.
 func (r *Recorder) Note(at time.Time, kind Kind, subject, text string) {

@@ -30,6 +30,16 @@ type Report struct {
 	WorkerMachinesAtEnd int `json:"workerMachinesAtEnd"`
 	// RemovedWhileBusy must be empty: Machines deleted under running Ray work.
 	RemovedWhileBusy []BusyNode `json:"removedWhileBusy"`
+	// RemovedUnmarked lists Machines that were deleted without a delete mark,
+	// although the scenario did not do it: another than the chosen one went.
+	RemovedUnmarked []string `json:"removedUnmarked"`
+	// HoldSeconds is how long the scenario keeps idle nodes on purpose: the
+	// longest idle timeout and the hold of a vacant node. It is what the idle
+	// times of the Machines compare with.
+	HoldSeconds float64 `json:"holdSeconds,omitempty"`
+	// CountedPodsAtEnd is the number of pods that run at the end, of those that
+	// the scenario wants to be counted.
+	CountedPodsAtEnd int `json:"countedPodsAtEnd,omitempty"`
 	// TouchedWhileBusy lists cordons and delete marks on nodes whose Ray node
 	// was running work at that moment. A cordon that crosses a task on its way
 	// is allowed if it is taken back.
@@ -150,6 +160,12 @@ type Machine struct {
 	// object was gone.
 	DeletingAt *float64 `json:"deletingAt,omitempty"`
 	DeletedAt  *float64 `json:"deletedAt,omitempty"`
+	// LastBusyAt is when a Ray node on it was last seen to work,
+	// IdleToDeletedSeconds the time from then to DeletedAt.
+	LastBusyAt           *float64 `json:"lastBusyAt,omitempty"`
+	IdleToDeletedSeconds *float64 `json:"idleToDeletedSeconds,omitempty"`
+	// Excused tells that the scenario itself deleted it.
+	Excused bool `json:"excused,omitempty"`
 }
 
 // BusyNode is a node that was touched although Ray used it.
@@ -198,6 +214,13 @@ type Coordinator struct {
 	// Reasons counts the decisions of the journal by reason; a decision that
 	// stays the same is counted once.
 	Reasons map[string]int `json:"reasons,omitempty"`
+	// Steps counts the steps that were taken, by kind; Undecided lists those
+	// without a reason, or about a node about which nothing was decided.
+	Steps     map[string]int `json:"steps,omitempty"`
+	Undecided []string       `json:"undecided,omitempty"`
+	// NodeSteps has, by node, the kinds of steps that were taken on it or on its
+	// Machine, in order.
+	NodeSteps map[string][]string `json:"nodeSteps,omitempty"`
 	// JournalErrors counts lines of the journal that could not be read.
 	JournalErrors int    `json:"journalErrors,omitempty"`
 	LogFile       string `json:"logFile,omitempty"`

@@ -37,13 +37,33 @@ func Summarize(w io.Writer, rep Report) {
 	for _, c := range rep.Classes {
 		fmt.Fprintf(&b, "  class %s: %d bought, %.0f VM seconds\n", c.Name, c.Bought, c.VMSeconds)
 	}
-	fmt.Fprintf(&b, "  removed while busy: %d\n", len(rep.RemovedWhileBusy))
+	fmt.Fprintf(&b, "  removed while busy: %d, without a mark: %d\n", len(rep.RemovedWhileBusy), len(rep.RemovedUnmarked))
+	if text := idleText(rep); text != "" {
+		fmt.Fprintf(&b, "  from the last work to Machine deleted: %s; configured holds %.0f s\n", text, rep.HoldSeconds)
+	}
 	fmt.Fprintf(&b, "  peak memory: lab %s, with Ray %s", bytesText(rep.Memory.LabPeakBytes), bytesText(rep.Memory.WithRayPeakBytes))
 	if c := rep.Coordinator; c != nil {
 		fmt.Fprintf(&b, ", coordinator %s (%d restarts)", bytesText(c.PeakRSSBytes), c.Restarts)
 	}
 	b.WriteString("\n")
 	_, _ = io.WriteString(w, b.String())
+}
+
+// idleText lists how long Machines were kept after their last work, shortest
+// first.
+func idleText(rep Report) string {
+	var all []float64
+	for _, m := range rep.Machines {
+		if m.IdleToDeletedSeconds != nil && !m.Excused {
+			all = append(all, *m.IdleToDeletedSeconds)
+		}
+	}
+	slices.Sort(all)
+	out := make([]string, 0, len(all))
+	for _, s := range all {
+		out = append(out, fmt.Sprintf("%.1f s", s))
+	}
+	return strings.Join(out, ", ")
 }
 
 func driverText(d Driver) string {

@@ -24,6 +24,8 @@ type Facts struct {
 	// Cordons and Marks count the coordinator's taints and Cluster API's delete
 	// marks that have appeared so far.
 	Cordons, Marks int
+	// CordonedNodes counts the nodes that carry the coordinator's taint now.
+	CordonedNodes int
 }
 
 // Facts tells the present state.
@@ -39,6 +41,9 @@ func (r *Recorder) Facts() Facts {
 		f.Raises[name], f.Lowers[name] = p.Raises, p.Lowers
 	}
 	for _, n := range r.nodes {
+		if n.cordoned {
+			f.CordonedNodes++
+		}
 		if n.ready {
 			f.ReadyNodes[n.pool]++
 		}
@@ -92,12 +97,17 @@ func (r *Recorder) Report(at time.Time) Report {
 	out.Timeline = slices.Clone(r.rep.Timeline)
 	out.RemovedWhileBusy = slices.Clone(r.rep.RemovedWhileBusy)
 	out.TouchedWhileBusy = slices.Clone(r.rep.TouchedWhileBusy)
+	out.RemovedUnmarked = slices.Clone(r.rep.RemovedUnmarked)
 	out.HeadEnds = slices.Clone(r.rep.HeadEnds)
 	out.Faults = slices.Clone(r.rep.Faults)
 	out.Waves = r.reportWaves()
 	if r.rep.Coordinator != nil {
 		c := *r.rep.Coordinator
-		c.Reasons = maps.Clone(c.Reasons)
+		c.Reasons, c.Steps, c.Undecided = maps.Clone(c.Reasons), maps.Clone(c.Steps), slices.Clone(c.Undecided)
+		c.NodeSteps = map[string][]string{}
+		for node, steps := range r.rep.Coordinator.NodeSteps {
+			c.NodeSteps[node] = slices.Clone(steps)
+		}
 		out.Coordinator = &c
 	}
 	r.reportMachines(&out)

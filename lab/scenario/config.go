@@ -5,8 +5,19 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"time"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
+)
+
+// defaultVacantHold is short, as everything in a lab.
+const defaultVacantHold = 3 * time.Second
+
+// The coordinator's lease, by default.
+const (
+	leaseNamespace = "tandem-system"
+	leaseName      = "tandem-coordinator"
 )
 
 // settings is a part of the coordinator's configuration file.
@@ -32,7 +43,7 @@ func (r *Run) coordinatorConfig(ctx context.Context, journal string) ([]byte, er
 		"catalogue":      r.catalogue(),
 		"loop":           settings{"interval": "1s"},
 		"growth":         settings{"provisionDeadline": "60s"},
-		"removal":        settings{"enabled": true, "vacantHold": "3s"},
+		"removal":        settings{"enabled": true, "vacantHold": defaultVacantHold.String(), "demandHold": "0s", "drainDeadline": "20s"},
 		"leaderElection": settings{"enabled": true, "leaseDuration": "6s", "renewDeadline": "4s", "retryPeriod": "1s"},
 		"server":         settings{"address": net.JoinHostPort("127.0.0.1", strconv.Itoa(port))},
 		"journal":        settings{"path": journal},
@@ -40,7 +51,7 @@ func (r *Run) coordinatorConfig(ctx context.Context, journal string) ([]byte, er
 	if credentials := r.credentials(); len(credentials) > 0 {
 		config["rayClusters"] = settings{"credentials": credentials}
 	}
-	merge(config, s.Coordinator.Config)
+	merge(config, s.Coordinator.copy())
 	b, err := yaml.Marshal(config)
 	if err != nil {
 		return nil, fmt.Errorf("encoding: %w", err)
@@ -79,6 +90,34 @@ func (r *Run) credentials() []any {
 		}
 	}
 	return out
+}
+
+// copy is a copy of what is merged into the configuration: each instance has
+// its own.
+func (c *Coordinator) copy() settings {
+	out, _ := runtime.DeepCopyJSONValue(c.Config).(settings)
+	return out
+}
+
+// holds is how long an idle node is kept on purpose: the longest idle timeout
+// of a worker, and the hold of a vacant node.
+func (s *Scenario) holds() time.Duration {
+	idle := time.Duration(0)
+	for _, c := range s.RayClusters {
+		idle = max(idle, c.IdleTimeout.Duration)
+		for _, g := range c.Groups {
+			idle = max(idle, g.IdleTimeout.Duration)
+		}
+	}
+	hold := defaultVacantHold
+	if removal, ok := s.Coordinator.Config["removal"].(settings); ok {
+		if text, ok := removal["vacantHold"].(string); ok {
+			if d, err := time.ParseDuration(text); err == nil {
+				hold = d
+			}
+		}
+	}
+	return idle + hold
 }
 
 // merge puts what is in from over what is in into, key by key. A key with the

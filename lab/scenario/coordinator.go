@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -38,17 +39,21 @@ type coordinator struct {
 	exited chan struct{}
 }
 
-// newCoordinator writes the configuration.
-func (r *Run) newCoordinator(ctx context.Context) (*coordinator, error) {
+// newCoordinator writes the configuration of one instance.
+func (r *Run) newCoordinator(ctx context.Context, instance int) (*coordinator, error) {
+	suffix := ""
+	if instance > 0 {
+		suffix = "-" + strconv.Itoa(instance+1)
+	}
 	c := &coordinator{
 		run: r, path: r.o.Coordinator,
-		logFile: filepath.Join(r.o.Dir, "coordinator.log"), journal: filepath.Join(r.o.Dir, "journal.jsonl"),
+		logFile: filepath.Join(r.o.Dir, "coordinator"+suffix+".log"), journal: filepath.Join(r.o.Dir, "journal"+suffix+".jsonl"),
 	}
 	config, err := r.coordinatorConfig(ctx, c.journal)
 	if err != nil {
 		return nil, fmt.Errorf("writing the coordinator's configuration: %w", err)
 	}
-	file := filepath.Join(r.o.Dir, "coordinator.yaml")
+	file := filepath.Join(r.o.Dir, "coordinator"+suffix+".yaml")
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return nil, fmt.Errorf("writing the coordinator's configuration: %w", err)
 	}
@@ -100,17 +105,21 @@ func (c *coordinator) wait(ctx context.Context, cmd *exec.Cmd) {
 	}
 }
 
-// CoordinatorPID is the process id of the coordinator; zero if it does not run.
+// CoordinatorPID is the process id of the first instance of the coordinator;
+// zero if it does not run.
 func (r *Run) CoordinatorPID() int {
-	if r.coordinator == nil {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.coordinators) == 0 {
 		return 0
 	}
-	r.coordinator.mu.Lock()
-	defer r.coordinator.mu.Unlock()
-	if r.coordinator.cmd == nil {
+	c := r.coordinators[0]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cmd == nil {
 		return 0
 	}
-	return r.coordinator.cmd.Process.Pid
+	return c.cmd.Process.Pid
 }
 
 // kill ends the process with SIGKILL and waits for its end.
@@ -132,31 +141,41 @@ func (c *coordinator) kill() error {
 	return nil
 }
 
-// killCoordinator kills it and starts it again later. A scenario that runs
+// killCoordinator kills the first instance and starts it again later. A scenario that runs
 // without a coordinator has nothing to kill, which is fine.
 func (r *Run) killCoordinator(f *Fault) error {
-	if r.coordinator == nil {
+	if len(r.coordinators) == 0 {
 		return nil
 	}
-	r.coordinator.killing.Lock()
-	defer r.coordinator.killing.Unlock()
-	if err := r.coordinator.kill(); err != nil {
+	c := r.coordinators[0]
+	c.killing.Lock()
+	defer c.killing.Unlock()
+	if err := c.kill(); err != nil {
 		return err
 	}
 	if !wait(r.background, f.RestartAfter.Duration) {
 		return nil
 	}
-	return r.coordinator.start(r.background)
+	return c.start(r.background)
 }
 
 // collectCoordinator puts the end of the log into the report, and what it tells
 // of panics.
 func (r *Run) collectCoordinator() {
-	if r.coordinator == nil {
+	if len(r.coordinators) == 0 {
 		return
 	}
 	var panics []string
-	if f, err := os.Open(r.coordinator.logFile); err == nil {
+	for _, c := range r.coordinators {
+		panics = append(panics, panicLines(c.logFile)...)
+	}
+	r.o.Recorder.CoordinatorLog(tailOf(r.coordinators[0].logFile), panics)
+}
+
+// panicLines are the lines of a log that tell of a panic.
+func panicLines(file string) []string {
+	var panics []string
+	if f, err := os.Open(file); err == nil { //nolint:gosec // the run's own file
 		lines := bufio.NewScanner(f)
 		lines.Buffer(nil, 1<<20)
 		for lines.Scan() {
@@ -166,5 +185,5 @@ func (r *Run) collectCoordinator() {
 		}
 		_ = f.Close() // only read
 	}
-	r.o.Recorder.CoordinatorLog(tailOf(r.coordinator.logFile), panics)
+	return panics
 }

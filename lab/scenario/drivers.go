@@ -70,22 +70,30 @@ func (r *Run) runDriver(ctx context.Context, d *driver) {
 			return
 		}
 	}
+	if err := r.drive(ctx, d); err != nil {
+		r.fail("driver %s: %v", d.Name, err)
+	}
+}
+
+// RunDriver runs a driver that is not in the scenario, as soon as the head of
+// its RayCluster is ready. An error tells that it did not end as it should.
+func (r *Run) RunDriver(ctx context.Context, d *Driver) error { return r.drive(ctx, newDriver(d)) }
+
+func (r *Run) drive(ctx context.Context, d *driver) error {
 	cluster := r.o.Scenario.rayCluster(d.RayCluster)
 	address := ""
 	if !waitUntil(ctx, func() (ok bool) {
 		address, ok = r.o.Lab.RayAddress(cluster.Namespace, cluster.Name)
 		return ok
 	}) {
-		return
+		return nil // the end of the scenario, which is told already
 	}
 	// An inert autoscaler runs one round when it starts. A driver that came
 	// before it would have two planners answer its first demand.
 	if cluster.InTree == inTreeInert && !waitUntil(ctx, func() bool { return r.o.AutoscalerRan(ctx, r.gcs(cluster)) }) {
-		return
+		return nil
 	}
-	if err := r.runProgram(ctx, d, address); err != nil {
-		r.fail("driver %s: %v", d.Name, err)
-	}
+	return r.runProgram(ctx, d, address)
 }
 
 // runProgram runs the Python program of a driver. An error tells that it did

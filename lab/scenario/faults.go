@@ -9,7 +9,10 @@ import (
 	"strings"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -19,8 +22,8 @@ import (
 	"github.com/tandem-autoscaler/tandem/lab/report"
 )
 
-// errNoTarget tells that what a fault is meant for is not there (yet).
-var errNoTarget = errors.New("there is nothing to do this to")
+// ErrNoTarget tells that what a fault is meant for is not there (yet).
+var ErrNoTarget = errors.New("there is nothing to do this to")
 
 // faultPatience is how long a fault waits for something to happen to.
 const faultPatience = 30 * time.Second
@@ -42,8 +45,8 @@ func (r *Run) runFault(ctx context.Context, f *Fault) {
 	patience, cancel := context.WithTimeout(ctx, faultPatience)
 	defer cancel()
 	waitUntil(patience, func() bool {
-		target, err = r.inject(ctx, f)
-		return !errors.Is(err, errNoTarget)
+		target, err = r.Inject(ctx, f)
+		return !errors.Is(err, ErrNoTarget)
 	})
 	if ctx.Err() != nil && err != nil {
 		return
@@ -82,6 +85,8 @@ func (r *Run) happened(e *AfterEvent) bool {
 		return facts.Cordons >= e.Count
 	case EventMachineMarked:
 		return facts.Marks >= e.Count
+	case EventCountedPods:
+		return r.countedPods(r.background) >= e.Count
 	}
 	return false
 }
@@ -98,8 +103,9 @@ func count(by map[string]int, name string) int {
 	return sum
 }
 
-// inject does what a fault says and tells to what.
-func (r *Run) inject(ctx context.Context, f *Fault) (string, error) {
+// Inject does at once what a fault says and tells to what. The error wraps
+// [ErrNoTarget] if there is nothing to do it to.
+func (r *Run) Inject(ctx context.Context, f *Fault) (string, error) {
 	lab := r.o.Lab
 	switch f.Kind {
 	case FaultKillCoordinator:
@@ -117,7 +123,9 @@ func (r *Run) inject(ctx context.Context, f *Fault) (string, error) {
 		lab.StickVMs(f.Class, 0)
 		return f.Class, nil
 	case FaultDeleteMachine:
-		return r.deleteMachine(ctx, f.Pool)
+		return r.deleteMachine(ctx, f)
+	case FaultLoseLease:
+		return r.loseLease(ctx)
 	case FaultRestartAPIServer:
 		return f.Cluster, lab.RestartAPIServer(ctx, f.Cluster)
 	case FaultPatchObject:
@@ -178,11 +186,13 @@ func (r *Run) findPod(ctx context.Context, f *Fault) (*corev1.Pod, error) {
 			return p, nil
 		}
 	}
-	return nil, fmt.Errorf("no pod of %s runs: %w", cluster.key(), errNoTarget)
+	return nil, fmt.Errorf("no pod of %s runs: %w", cluster.key(), ErrNoTarget)
 }
 
-// deleteMachine deletes the first Machine of a pool, as a stranger would.
-func (r *Run) deleteMachine(ctx context.Context, pool string) (string, error) {
+// deleteMachine deletes the first Machine of a pool, as a stranger would; with
+// Busy the first whose node has Ray work.
+func (r *Run) deleteMachine(ctx context.Context, f *Fault) (string, error) {
+	pool := f.Pool
 	machines := &unstructured.UnstructuredList{}
 	machines.SetGroupVersionKind(clusterv1.GroupVersion.WithKind("MachineList"))
 	err := r.o.Lab.Management().List(ctx, machines, client.InNamespace(r.o.Lab.Namespace()), client.MatchingLabels{clusterv1.MachineDeploymentNameLabel: pool})
@@ -192,7 +202,7 @@ func (r *Run) deleteMachine(ctx context.Context, pool string) (string, error) {
 	slices.SortFunc(machines.Items, func(a, b unstructured.Unstructured) int { return strings.Compare(a.GetName(), b.GetName()) })
 	for i := range machines.Items {
 		m := &machines.Items[i]
-		if m.GetDeletionTimestamp() != nil {
+		if m.GetDeletionTimestamp() != nil || f.Busy && !r.o.Recorder.Busy(m.GetName()) {
 			continue
 		}
 		r.o.Recorder.ExcuseMachine(time.Now(), m.GetName())
@@ -201,7 +211,7 @@ func (r *Run) deleteMachine(ctx context.Context, pool string) (string, error) {
 		}
 		return m.GetName(), nil
 	}
-	return pool, fmt.Errorf("pool %s has no Machine: %w", pool, errNoTarget)
+	return pool, fmt.Errorf("pool %s has no fitting Machine: %w", pool, ErrNoTarget)
 }
 
 func (r *Run) patchObject(ctx context.Context, f *Fault) (string, error) {
@@ -238,3 +248,42 @@ func (r *Run) deleteRayCluster(ctx context.Context, key string) (string, error) 
 
 // facts is short for what the recorder knows now.
 func (r *Run) facts() report.Facts { return r.o.Recorder.Facts() }
+
+// loseLease gives the coordinator's lease to somebody who never existed, for
+// as long as a lease lasts.
+func (r *Run) loseLease(ctx context.Context) (string, error) {
+	lease := &coordinationv1.Lease{}
+	key := client.ObjectKey{Namespace: leaseNamespace, Name: leaseName}
+	target := leaseNamespace + "/" + leaseName
+	if err := r.o.Lab.Workload().Get(ctx, key, lease); err != nil {
+		if apierrors.IsNotFound(err) {
+			return target, fmt.Errorf("there is no lease yet: %w", ErrNoTarget)
+		}
+		return target, fmt.Errorf("reading the lease: %w", err)
+	}
+	who, now := "somebody-else", metav1.NowMicro()
+	lease.Spec.HolderIdentity, lease.Spec.RenewTime, lease.Spec.AcquireTime = &who, &now, &now
+	if err := r.o.Lab.Workload().Update(ctx, lease); err != nil {
+		if apierrors.IsConflict(err) {
+			return target, fmt.Errorf("the lease was just renewed: %w", ErrNoTarget)
+		}
+		return target, fmt.Errorf("taking the lease: %w", err)
+	}
+	return target, nil
+}
+
+// countedPods is the number of running pods that carry [CountedLabel]; what
+// cannot be read counts as none.
+func (r *Run) countedPods(ctx context.Context) int {
+	pods := &corev1.PodList{}
+	if err := r.o.Lab.Workload().List(ctx, pods, client.HasLabels{CountedLabel}); err != nil {
+		return 0
+	}
+	n := 0
+	for i := range pods.Items {
+		if p := &pods.Items[i]; p.Status.Phase == corev1.PodRunning && p.DeletionTimestamp.IsZero() {
+			n++
+		}
+	}
+	return n
+}

@@ -21,6 +21,9 @@ func (r *Run) missing() []string {
 		}
 	}
 	r.mu.Lock()
+	if r.beside {
+		out = append(out, "what runs beside it has not ended")
+	}
 	if n := len(s.Faults) - r.faults; n > 0 {
 		out = append(out, fmt.Sprintf("%d of %d faults are not injected yet", n, len(s.Faults)))
 	}

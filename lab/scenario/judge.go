@@ -28,6 +28,8 @@ func (e *Expect) check(rep *report.Report) []string {
 	equal(v, "worker Machines at the end", e.WorkerMachinesAtEnd, rep.WorkerMachinesAtEnd)
 	equal(v, "Machines removed while busy", e.BusyNodesRemoved, len(rep.RemovedWhileBusy))
 	equal(v, "nodes touched while busy", e.BusyNodesTouched, len(rep.TouchedWhileBusy))
+	equal(v, "Machines removed without a mark", e.UnmarkedRemoved, len(rep.RemovedUnmarked))
+	equal(v, "counted pods at the end", e.CountedPodsAtEnd, rep.CountedPodsAtEnd)
 	crashes := 0
 	for _, h := range rep.HeadEnds {
 		if h.WasReady && !h.Asked {
@@ -38,8 +40,17 @@ func (e *Expect) check(rep *report.Report) []string {
 	e.checkPools(v)
 	e.checkCoordinator(v)
 	e.checkWaves(v)
+	e.checkSteps(v)
+	e.checkIdle(v)
 	for _, name := range slices.Sorted(maps.Keys(e.RemovedBeforeDriverEnd)) {
-		v.removedBefore(name, e.RemovedBeforeDriverEnd[name])
+		if before, _, ok := v.removedAround(name); ok && before < e.RemovedBeforeDriverEnd[name] {
+			v.failf("Machines removed before driver %s ended: %d, want at least %d", name, before, e.RemovedBeforeDriverEnd[name])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.RemovedAfterDriverEnd)) {
+		if _, after, ok := v.removedAround(name); ok && after != e.RemovedAfterDriverEnd[name] {
+			v.failf("Machines removed after driver %s ended: %d, want %d", name, after, e.RemovedAfterDriverEnd[name])
+		}
 	}
 	return v.failures
 }
@@ -77,6 +88,17 @@ func (e *Expect) checkPools(v *verdict) {
 	for _, name := range e.NeverBought {
 		if p := v.pool(name); p.Bought > 0 || p.Raises > 0 {
 			v.failf("pool %s was to be left alone: %d Machines bought, replicas raised %d times", name, p.Bought, p.Raises)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.RemovedPerPool)) {
+		got := 0
+		for _, m := range v.rep.Machines {
+			if m.Pool == name && m.DeletingAt != nil {
+				got++
+			}
+		}
+		if want := e.RemovedPerPool[name]; got != want {
+			v.failf("Machines removed from pool %s: %d, want %d", name, got, want)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.PatchesPerPool)) {
@@ -134,23 +156,98 @@ func (e *Expect) checkWaves(v *verdict) {
 	}
 }
 
-// removedBefore counts the Machines that were being deleted before a driver
-// ended.
-func (v *verdict) removedBefore(driver string, want int) {
+// removedAround counts the Machines that were being deleted before a driver
+// ended, and those after. It is false if the driver did not end.
+func (v *verdict) removedAround(driver string) (before, after int, ok bool) {
 	for _, d := range v.rep.Drivers {
 		if d.Name != driver || d.EndedAt == nil {
 			continue
 		}
-		n := 0
 		for _, m := range v.rep.Machines {
-			if m.DeletingAt != nil && *m.DeletingAt < *d.EndedAt {
-				n++
+			switch {
+			case m.DeletingAt == nil:
+			case *m.DeletingAt < *d.EndedAt:
+				before++
+			default:
+				after++
 			}
 		}
-		if n < want {
-			v.failf("Machines removed before driver %s ended: %d, want at least %d", driver, n, want)
+		return before, after, true
+	}
+	v.failf("driver %s did not end, so the removals around its end cannot be counted", driver)
+	return 0, 0, false
+}
+
+// checkSteps looks at the steps that the coordinator took.
+func (e *Expect) checkSteps(v *verdict) {
+	c := v.rep.Coordinator
+	if c == nil {
+		c = &report.Coordinator{}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(e.StepsSeen)) {
+		if got, want := c.Steps[kind], e.StepsSeen[kind]; got < want {
+			v.failf("steps %s: %d, want at least %d", kind, got, want)
 		}
+	}
+	for _, kind := range e.StepsNeverSeen {
+		if got := c.Steps[kind]; got > 0 {
+			v.failf("steps %s: %d, want none", kind, got)
+		}
+	}
+	if e.StepsDecided {
+		for _, text := range c.Undecided {
+			v.failf("a step without a reason or a decision: %s", text)
+		}
+		if len(c.Steps) == 0 {
+			v.failf("no step was taken, so its reasons cannot be judged")
+		}
+	}
+	if len(e.RemovedInOrder) == 0 {
 		return
 	}
-	v.failf("driver %s did not end, so the removals before its end cannot be counted", driver)
+	judged := 0
+	for _, m := range v.rep.Machines {
+		if m.Node == "" || m.DeletingAt == nil || m.Excused {
+			continue
+		}
+		judged++
+		if got := c.NodeSteps[m.Node]; !inOrder(got, e.RemovedInOrder) {
+			v.failf("node %s went through %v, want %v in this order", m.Node, got, e.RemovedInOrder)
+		}
+	}
+	if judged == 0 {
+		v.failf("no node was removed, so the order of its steps cannot be judged")
+	}
+}
+
+// inOrder tells whether want is a subsequence of got, counted from the end, so
+// that a removal that was cancelled before does not matter.
+func inOrder(got, want []string) bool {
+	i := len(want) - 1
+	for _, step := range slices.Backward(got) {
+		if i >= 0 && step == want[i] {
+			i--
+		}
+	}
+	return i < 0
+}
+
+// checkIdle bounds how long idle Machines were kept.
+func (e *Expect) checkIdle(v *verdict) {
+	if e.IdleToDeletedSeconds == nil {
+		return
+	}
+	judged := 0
+	for _, m := range v.rep.Machines {
+		if m.IdleToDeletedSeconds == nil || m.Excused {
+			continue
+		}
+		judged++
+		if *m.IdleToDeletedSeconds > *e.IdleToDeletedSeconds {
+			v.failf("Machine %s was deleted %.1f s after its last work, allowed are %.1f s", m.Name, *m.IdleToDeletedSeconds, *e.IdleToDeletedSeconds)
+		}
+	}
+	if judged == 0 {
+		v.failf("no Machine that had worked was deleted, so its idle time cannot be judged")
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -50,6 +51,7 @@ func Parse(b []byte, dir string) (*Scenario, error) {
 	if err != nil {
 		return nil, errors.Join(append([]error{errors.New(strings.TrimPrefix(err.Error(), "json: "))}, strict...)...)
 	}
+	s.copies()
 	s.fill()
 	return s, errors.Join(append(strict, s.validate()...)...)
 }
@@ -93,8 +95,52 @@ func (s *Scenario) fill() {
 			f.AfterEvent.Count = max(f.AfterEvent.Count, 1)
 		}
 	}
+	if s.Coordinator.Instances == 0 {
+		s.Coordinator.Instances = 1
+	}
+	if a := s.Coordinator.AfterEvent; a != nil {
+		a.RayCluster, a.Count = qualified(a.RayCluster), max(a.Count, 1)
+	}
 	s.Expect.fill()
 }
+
+// maxCopies bounds how many pools or objects one entry makes.
+const maxCopies = 100
+
+// copies puts as many pools and objects in the place of one as it asks for.
+// More than [maxCopies] stay one, which validate reports.
+func (s *Scenario) copies() {
+	var pools []Pool
+	for _, p := range s.Pools {
+		for n := range copyCount(p.Copies) {
+			c := p
+			if p.Copies > 0 {
+				c.Name = numbered(p.Name, n)
+			}
+			pools = append(pools, c)
+		}
+	}
+	var objects []Object
+	for _, o := range s.Objects {
+		for n := range copyCount(o.Copies) {
+			c := o
+			if o.Copies > 0 {
+				c.Object.Raw = []byte(numbered(string(o.Object.Raw), n))
+			}
+			objects = append(objects, c)
+		}
+	}
+	s.Pools, s.Objects = pools, objects
+}
+
+func copyCount(n int) int {
+	if n < 1 || n > maxCopies {
+		return 1
+	}
+	return n
+}
+
+func numbered(text string, n int) string { return strings.ReplaceAll(text, "{n}", strconv.Itoa(n+1)) }
 
 func (c *RayCluster) fill() {
 	if c.Namespace == "" {
@@ -122,6 +168,9 @@ func (c *RayCluster) fill() {
 func (e *Expect) fill() {
 	if e.BusyNodesRemoved == nil {
 		e.BusyNodesRemoved = new(int)
+	}
+	if e.UnmarkedRemoved == nil {
+		e.UnmarkedRemoved = new(int)
 	}
 	if e.GCSCrashes == nil {
 		e.GCSCrashes = new(int)

@@ -31,13 +31,16 @@ type Options struct {
 	// AutoscalerRan tells whether the in-tree autoscaler of a RayCluster has
 	// ended a round (default [report.AutoscalerRan]).
 	AutoscalerRan func(context.Context, report.GCSTarget) bool
+	// Meanwhile, if not nil, runs beside everything else. The scenario does not
+	// end before it, and fails with its error.
+	Meanwhile func(context.Context, *Run) error
 }
 
 // Run is a scenario that runs on a lab.
 type Run struct {
-	o           Options
-	tokens      map[string]string // by namespace/name of the RayCluster
-	coordinator *coordinator      // nil: none
+	o            Options
+	tokens       map[string]string // by namespace/name of the RayCluster
+	coordinators []*coordinator    // one for each instance that runs at once
 
 	// background ends with Close: the context of what outlives Do, such as a
 	// coordinator that is kept.
@@ -48,6 +51,7 @@ type Run struct {
 	mu      sync.Mutex
 	drivers map[string]*driver
 	faults  int           // injected so far
+	beside  bool          // Meanwhile runs
 	fatal   []string      // why the scenario cannot pass any more
 	failed  chan struct{} // closed with the first of fatal
 }
@@ -60,7 +64,7 @@ func New(ctx context.Context, o Options) (*Run, error) {
 	if o.AutoscalerRan == nil {
 		o.AutoscalerRan = report.AutoscalerRan
 	}
-	r := &Run{o: o, tokens: map[string]string{}, drivers: map[string]*driver{}, failed: make(chan struct{})}
+	r := &Run{o: o, beside: o.Meanwhile != nil, tokens: map[string]string{}, drivers: map[string]*driver{}, failed: make(chan struct{})}
 	r.background, r.cancel = context.WithCancel(ctx)
 	for _, dir := range []string{"drivers", "tokens"} {
 		if err := os.MkdirAll(filepath.Join(o.Dir, dir), 0o700); err != nil {
@@ -95,9 +99,17 @@ func (r *Run) Do(parent context.Context) (report.Report, error) {
 	tasks.Wait()
 	r.collectCoordinator()
 	rep := r.o.Recorder.Report(time.Now())
+	rep.HoldSeconds = r.o.Scenario.holds().Seconds()
+	rep.CountedPodsAtEnd = r.countedPods(parent)
 	r.judge(&rep, missing)
 	return rep, nil
 }
+
+// Recorder is what the run records to.
+func (r *Run) Recorder() *report.Recorder { return r.o.Recorder }
+
+// Lab is what the scenario runs on.
+func (r *Run) Lab() Lab { return r.o.Lab }
 
 // Close ends the drivers and the coordinator and waits for everything that the
 // run started.
@@ -122,12 +134,46 @@ func (r *Run) prepare(ctx context.Context) error {
 	if r.o.Coordinator == "" {
 		return nil
 	}
-	c, err := r.newCoordinator(ctx)
-	if err != nil {
-		return err
+	for i := range s.Coordinator.Instances {
+		c, err := r.newCoordinator(ctx, i)
+		if err != nil {
+			return err
+		}
+		r.mu.Lock()
+		r.coordinators = append(r.coordinators, c)
+		r.mu.Unlock()
+		if s.Coordinator.AfterEvent != nil {
+			continue // startTasks waits for it
+		}
+		if err := c.start(r.background); err != nil {
+			return err
+		}
 	}
-	r.coordinator = c
-	return c.start(r.background)
+	return nil
+}
+
+// startCoordinators starts them when what they wait for has happened.
+func (r *Run) startCoordinators(ctx context.Context) {
+	after := r.o.Scenario.Coordinator.AfterEvent
+	if after == nil || !waitUntil(ctx, func() bool { return r.happened(after) }) {
+		return
+	}
+	for _, c := range r.coordinators {
+		if err := c.start(r.background); err != nil {
+			r.fail("%v", err)
+		}
+	}
+}
+
+// runBeside runs what the options say beside the scenario.
+func (r *Run) runBeside(ctx context.Context) {
+	err := r.o.Meanwhile(ctx, r)
+	if err != nil && ctx.Err() == nil {
+		r.fail("%v", err)
+	}
+	r.mu.Lock()
+	r.beside = false
+	r.mu.Unlock()
 }
 
 // startTasks starts one goroutine for each thing that happens at its own time.
@@ -144,6 +190,10 @@ func (r *Run) startTasks(ctx context.Context, tasks *sync.WaitGroup) {
 	}
 	for i := range s.Faults {
 		tasks.Go(func() { r.runFault(ctx, &s.Faults[i]) })
+	}
+	tasks.Go(func() { r.startCoordinators(ctx) })
+	if r.o.Meanwhile != nil {
+		tasks.Go(func() { r.runBeside(ctx) })
 	}
 }
 

@@ -82,6 +82,8 @@ type Host struct {
 type Pool struct {
 	Name  string `json:"name"`
 	Class string `json:"class"`
+	// Copies makes so many pools, in whose names {n} is 1, 2 and so on.
+	Copies int `json:"copies,omitempty"`
 	// Min and Max are the autoscaler annotations; without them the coordinator
 	// leaves the pool alone.
 	Min *int32 `json:"min,omitempty"`
@@ -156,6 +158,8 @@ type Object struct {
 	// Cluster is management (the default) or workload.
 	Cluster string               `json:"cluster,omitempty"`
 	Object  runtime.RawExtension `json:"object"`
+	// Copies makes so many objects, in whose text {n} is 1, 2 and so on.
+	Copies int `json:"copies,omitempty"`
 }
 
 // Driver is a Python program that connects to a RayCluster.

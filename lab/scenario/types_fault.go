@@ -5,6 +5,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
+// CountedLabel marks the pods that a scenario wants to be counted.
+const CountedLabel = "lab.tandem-autoscaler.io/counted"
+
 // The kinds of faults.
 const (
 	// FaultKillCoordinator sends SIGKILL and starts it again after RestartAfter.
@@ -23,7 +26,10 @@ const (
 	FaultFailVMs  = "failVMs"
 	FaultStickVMs = "stickVMs"
 	FaultHealVMs  = "healVMs"
-	// FaultDeleteMachine deletes a Machine of a pool, as a stranger would.
+	// FaultLoseLease gives the coordinator's lease to somebody else for a moment.
+	FaultLoseLease = "loseLease"
+	// FaultDeleteMachine deletes a Machine of a pool, as a stranger would; with
+	// Busy one whose node has Ray work.
 	FaultDeleteMachine = "deleteMachine"
 	// FaultRestartAPIServer kills an API server and starts it again.
 	FaultRestartAPIServer = "restartAPIServer"
@@ -53,6 +59,7 @@ type Fault struct {
 	Message string `json:"message,omitempty"`
 	// Pool is for deleteMachine.
 	Pool string `json:"pool,omitempty"`
+	Busy bool   `json:"busy,omitempty"`
 	// Cluster is management or workload, for restartAPIServer and patchObject.
 	Cluster string `json:"cluster,omitempty"`
 	// Object names what patchObject patches: apiVersion, kind, namespace, name;
@@ -90,6 +97,8 @@ const (
 	// Count nodes, Count Machines were marked for deletion.
 	EventNodeCordoned  = "nodeCordoned"
 	EventMachineMarked = "machineMarked"
+	// EventCountedPods: Count pods with the label [CountedLabel] run.
+	EventCountedPods = "countedPodsRunning"
 )
 
 // AfterEvent is something that must have happened.
@@ -109,6 +118,10 @@ type Coordinator struct {
 	Config map[string]any `json:"config,omitempty"`
 	// Args are added to `run --config FILE`.
 	Args []string `json:"args,omitempty"`
+	// Instances is how many run at once (default 1); AfterEvent is what must
+	// have happened before they start.
+	Instances  int         `json:"instances,omitempty"`
+	AfterEvent *AfterEvent `json:"afterEvent,omitempty"`
 }
 
 // Expect is checked on the finished report. What is not given is not checked,
@@ -137,6 +150,26 @@ type Expect struct {
 	// RemovedBeforeDriverEnd is, by driver, how many Machines at least were
 	// deleted before it ended.
 	RemovedBeforeDriverEnd map[string]int `json:"removedBeforeDriverEnd,omitempty"`
+	// RemovedAfterDriverEnd is, by driver, how many Machines exactly were
+	// deleted after it ended.
+	RemovedAfterDriverEnd map[string]int `json:"removedAfterDriverEnd,omitempty"`
+	// RemovedPerPool is the exact number of Machines deleted by the end, and
+	// CountedPodsAtEnd that of running pods with [CountedLabel].
+	RemovedPerPool   map[string]int `json:"removedPerPool,omitempty"`
+	CountedPodsAtEnd *int           `json:"countedPodsAtEnd,omitempty"`
+	// StepsSeen is, by kind, how often at least a step was taken, StepsNeverSeen
+	// lists kinds that must not have been.
+	StepsSeen      map[string]int `json:"stepsSeen,omitempty"`
+	StepsNeverSeen []string       `json:"stepsNeverSeen,omitempty"`
+	// StepsDecided: every step that was taken carried a reason, and each that
+	// is about a node came with a decision about that node.
+	StepsDecided bool `json:"stepsDecided,omitempty"`
+	// RemovedInOrder lists kinds of steps that every removed node went through,
+	// in this order.
+	RemovedInOrder []string `json:"removedInOrder,omitempty"`
+	// IdleToDeletedSeconds bounds the time from the last Ray work on a node to
+	// the deletion of its Machine. The report has it in any case.
+	IdleToDeletedSeconds *float64 `json:"idleToDeletedSeconds,omitempty"`
 	// BusyNodesTouched is the number of cordons and delete marks on nodes with
 	// running Ray work.
 	BusyNodesTouched *int `json:"busyNodesTouched,omitempty"`
@@ -145,7 +178,10 @@ type Expect struct {
 	// GCSCrashes that of ready heads whose container ended without being asked
 	// (default 0). CoordinatorNeverPanics (default true) also means that it
 	// never exits by itself.
-	BusyNodesRemoved       *int  `json:"busyNodesRemoved,omitempty"`
+	BusyNodesRemoved *int `json:"busyNodesRemoved,omitempty"`
+	// UnmarkedRemoved is the number of Machines that were deleted without a
+	// delete mark (default 0), except by the scenario itself.
+	UnmarkedRemoved        *int  `json:"unmarkedRemoved,omitempty"`
 	GCSCrashes             *int  `json:"gcsCrashes,omitempty"`
 	CoordinatorNeverPanics *bool `json:"coordinatorNeverPanics,omitempty"`
 }

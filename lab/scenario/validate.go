@@ -114,6 +114,7 @@ func (s *Scenario) validate() []error {
 	for i := range s.Faults {
 		s.Faults[i].validate(p, fmt.Sprintf("faults[%d]", i), n)
 	}
+	s.Coordinator.validate(p, n)
 	s.Expect.validate(p, n)
 	return p.errs
 }
@@ -165,6 +166,7 @@ func (pool *Pool) validate(p *problems, path string, n names) {
 	p.unique(path+".name", pool.Name, n.pools)
 	p.known(path+".class", "class", pool.Class, n.classes)
 	p.number(path+".replicas", int64(pool.Replicas), 0, 1000)
+	p.number(path+".copies", int64(pool.Copies), 0, maxCopies)
 	if (pool.Min == nil) != (pool.Max == nil) {
 		p.add(path, "min and max go together")
 	}

@@ -9,6 +9,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
+
+	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
 
 func (s *Scenario) validateRayClusters(p *problems, n names) {
@@ -68,6 +70,7 @@ func (g *Group) validate(p *problems, path string) {
 func (o *Object) validate(p *problems, path string) {
 	p.duration(path+".at", o.At)
 	p.oneOf(path+".cluster", o.Cluster, clusterManagement, clusterWorkload)
+	p.number(path+".copies", int64(o.Copies), 0, maxCopies)
 	if _, err := o.decode(); err != nil {
 		p.add(path+".object", "%w", err)
 	}
@@ -98,7 +101,7 @@ func (f *Fault) validate(p *problems, path string, n names) {
 		f.AfterEvent.validate(p, path+".afterEvent", n)
 	}
 	switch f.Kind {
-	case FaultKillCoordinator:
+	case FaultKillCoordinator, FaultLoseLease:
 	case FaultKillHead, FaultDeleteRayCluster:
 		p.known(path+".rayCluster", "RayCluster", f.RayCluster, n.clusters)
 	case FaultKillRaylet, FaultKillPod, FaultDeletePod:
@@ -147,7 +150,7 @@ func (e *AfterEvent) validate(p *problems, path string, n names) {
 		}
 	case EventNodesReady:
 		p.known(path+".pool", "pool", e.Pool, n.pools)
-	case EventNodeCordoned, EventMachineMarked:
+	case EventNodeCordoned, EventMachineMarked, EventCountedPods:
 	default:
 		p.add(path+".event", "%q is not an event", e.Event)
 	}
@@ -163,10 +166,41 @@ func (e *Expect) validate(p *problems, n names) {
 	pools("patchesPerPool", slices.Sorted(maps.Keys(e.PatchesPerPool)))
 	pools("maxReplicasPerPool", slices.Sorted(maps.Keys(e.MaxReplicasPerPool)))
 	pools("neverBought", e.NeverBought)
+	pools("removedPerPool", slices.Sorted(maps.Keys(e.RemovedPerPool)))
+	for _, d := range slices.Sorted(maps.Keys(e.RemovedAfterDriverEnd)) {
+		p.known("expect.removedAfterDriverEnd", "driver", d, n.drivers)
+	}
+	e.validateSteps(p)
 	for _, d := range slices.Sorted(maps.Keys(e.RemovedBeforeDriverEnd)) {
 		p.known("expect.removedBeforeDriverEnd", "driver", d, n.drivers)
 	}
 	if e.DemandToPatchSeconds != nil && !(*e.DemandToPatchSeconds > 0) {
 		p.add("expect.demandToPatchSeconds", "%v is not above zero", *e.DemandToPatchSeconds)
+	}
+}
+
+func (e *Expect) validateSteps(p *problems) {
+	for _, kind := range slices.Concat(slices.Sorted(maps.Keys(e.StepsSeen)), e.StepsNeverSeen, e.RemovedInOrder) {
+		p.oneOf("expect.steps", kind, steps()...)
+	}
+	if e.IdleToDeletedSeconds != nil && !(*e.IdleToDeletedSeconds > 0) {
+		p.add("expect.idleToDeletedSeconds", "%v is not above zero", *e.IdleToDeletedSeconds)
+	}
+}
+
+// steps are the kinds of steps that a plan may have.
+func steps() []string {
+	return []string{
+		string(planner.StepGrow), string(planner.StepGrowWorkers), string(planner.StepCordon), string(planner.StepUncordon),
+		string(planner.StepRemove), string(planner.StepUnmark), string(planner.StepSoftTaint), string(planner.StepSoftUntaint),
+		string(planner.StepDrain), string(planner.StepShrinkWorkers), string(planner.StepClearWorkers), string(planner.StepReplaceWorker),
+		string(planner.StepEvict), string(planner.StepHook), string(planner.StepReleaseHook), string(planner.StepRemember),
+	}
+}
+
+func (c *Coordinator) validate(p *problems, n names) {
+	p.number("coordinator.instances", int64(c.Instances), 1, 4)
+	if c.AfterEvent != nil {
+		c.AfterEvent.validate(p, "coordinator.afterEvent", n)
 	}
 }
