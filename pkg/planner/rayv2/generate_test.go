@@ -13,11 +13,17 @@ type generator struct {
 	*rand.Rand
 	types  []string
 	shapes map[string]recordedType
+	// sound leaves out what makes Ray's scheduler raise an exception: in a
+	// large case something of that kind would nearly always be there.
+	sound bool
 }
 
 func newGenerator(seed uint64) *generator {
 	return &generator{Rand: rand.New(rand.NewPCG(seed, 0)), shapes: map[string]recordedType{}} //nolint:gosec // test data, to be repeatable
 }
+
+// rare is a chance of something unsound.
+func (g *generator) rare(p float64) bool { return g.chance(p) && !g.sound }
 
 func (g *generator) chance(p float64) bool { return g.Float64() < p }
 
@@ -72,7 +78,7 @@ func (g *generator) labels() object {
 			o = append(o, field{k, raw(pick(g, "a", "b", "A100", ""))})
 		}
 	}
-	if g.chance(0.05) {
+	if g.rare(0.05) {
 		o = append(o, field{"_PG_1", raw(pick(g, "", "other"))})
 	}
 	return o
@@ -129,7 +135,7 @@ func (g *generator) gang(n int) []object {
 		case "STRICT_SPREAD":
 			pc = append(pc, "anti:"+label)
 		}
-		if g.chance(0.01) {
+		if g.rare(0.01) {
 			pc = append(pc, "anti:again")
 		}
 		if len(pc) > 0 {
@@ -177,7 +183,7 @@ func (g *generator) instance(i int) recordedInst {
 		inst.ID, inst.Kind, inst.St = "head", "HEAD", "RAY_RUNNING"
 	}
 	inst.Type = "gone"
-	if len(g.types) > 0 && !g.chance(0.01) {
+	if len(g.types) > 0 && !g.rare(0.01) {
 		inst.Type = pick(g, g.types...)
 	}
 	if g.chance(0.5) {
@@ -211,7 +217,7 @@ func (g *generator) rayNode(inst *recordedInst) {
 		if !idle {
 			v = pick(g, v, v, v/2, v/4, 0, max(0, v-0.1), max(0, v-1))
 		}
-		if g.chance(0.002) {
+		if g.rare(0.002) {
 			v = pick(g, v+1, -1)
 		}
 		if v == 0 && g.chance(0.8) {
@@ -226,13 +232,20 @@ func (g *generator) rayNode(inst *recordedInst) {
 	if g.chance(0.15) {
 		inst.Dyn = object{{fmt.Sprintf("_PG_%d", g.IntN(3)), raw("")}}
 	}
-	if g.chance(0.005) {
+	if g.rare(0.005) {
 		inst.Dyn = object{{fmt.Sprintf("_PG_%d", g.IntN(3)), raw("other")}}
 	}
 }
 
+// largeShare is the inverse of the share of large cases, which take Ray a
+// second each.
+const largeShare = 25
+
 // next makes one case.
 func (g *generator) next(n int) recorded {
+	if n%largeShare == 0 {
+		return g.large(n)
+	}
 	c := recorded{
 		Test: fmt.Sprintf("generated-%d", n), Dis: g.chance(0.8), Types: object{}, Reqs: []countedBundle{},
 		Gangs: [][]object{}, Cons: [][]countedBundle{}, Inst: []recordedInst{}, Avail: map[string]float64{}, Rec: map[string]float64{},
@@ -332,4 +345,61 @@ func (g *generator) demand(c *recorded) {
 			break
 		}
 	}
+}
+
+// large makes a case of 20 to 60 instances with 50 to 300 requests, most of
+// them in few entries or each in its own, and of everything else more.
+func (g *generator) large(n int) recorded {
+	g.sound = true
+	c := recorded{
+		Test: fmt.Sprintf("generated-large-%d", n), Dis: g.chance(0.8), Types: object{}, Reqs: []countedBundle{},
+		Gangs: [][]object{}, Cons: [][]countedBundle{}, Inst: []recordedInst{}, Avail: map[string]float64{}, Rec: map[string]float64{},
+	}
+	for i := range 3 + g.IntN(6) {
+		name, t := g.nodeType(i)
+		t.Max += int64(g.IntN(60))
+		g.types = append(g.types, name)
+		g.shapes[name] = t
+		c.Types = append(c.Types, field{name, raw(t)})
+		if g.chance(0.3) {
+			c.Avail[name] = pick(g, 0, 0.1, 0.5, 1)
+		}
+		if g.chance(0.3) {
+			c.Rec[name] = pick(g, 0, 0.1, 0.5, 1)
+		}
+	}
+	if g.chance(0.3) {
+		c.Max = new(int64(20 + g.IntN(80)))
+	}
+	if g.chance(0.8) {
+		c.Idle = new(pick(g, 0, 1, 5, 60.0, 60.0))
+	}
+	for i := range 20 + g.IntN(41) {
+		c.Inst = append(c.Inst, g.instance(i))
+	}
+	few := g.chance(0.4)
+	for left := 50 + g.IntN(251); left > 0; {
+		count := 1 + g.IntN(3)
+		if few {
+			count = 5 + g.IntN(50)
+		}
+		count = min(count, left)
+		left -= count
+		b := g.bundle()
+		if g.chance(0.05) {
+			b = append(b, field{"_pc", raw([]string{pick(g, "anti:_PG_1", "anti:alone")})})
+		}
+		c.Reqs = append(c.Reqs, countedBundle{b, int64(count)})
+	}
+	for i := range g.IntN(12) {
+		c.Gangs = append(c.Gangs, g.gang(i))
+	}
+	if g.chance(0.5) {
+		var list []countedBundle
+		for range 1 + g.IntN(6) {
+			list = append(list, countedBundle{g.bundle(), int64(1 + g.IntN(12))})
+		}
+		c.Cons = append(c.Cons, list)
+	}
+	return c
 }
