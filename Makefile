@@ -13,12 +13,16 @@ BIN           := $(CURDIR)/bin
 VENV          := $(CURDIR)/.venv
 COORDINATOR   := $(BIN)/coordinator
 LAB           := $(BIN)/lab
+BENCH         := $(BIN)/bench
 KEEP          ?=
 RUN           ?= .
+CASES         ?= default
+RUNS          ?= 1
 export GOFLAGS := -buildvcs=false
 export GOTOOLCHAIN := local
 
 GO_FILES      := $(shell find cmd pkg -name '*.go' 2>/dev/null) go.mod go.sum
+BENCH_FILES   := $(shell find bench pkg/planner/packing -name '*.go' -o -name '*.csv' 2>/dev/null) go.mod bench/go.mod bench/go.sum
 LAB_FILES     := $(shell find lab pkg -name '*.go' 2>/dev/null) go.mod lab/go.mod lab/go.sum
 
 .PHONY: help
@@ -49,6 +53,10 @@ $(LAB): $(LAB_FILES) lab/assets.sh | preflight
 	@echo "== building the lab: a Kubernetes control plane, Cluster API and KubeRay (the first time takes 6 to 12 minutes on 2 cores)"
 	cd lab && $(GO) build -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36" -o $@ .
 	lab/assets.sh $(BIN)/assets
+
+$(BENCH): $(BENCH_FILES) | preflight
+	@echo "== building the comparison with Karpenter (the first time takes 1 to 3 minutes on 2 cores)"
+	cd bench && $(GO) build -p 2 -o $@ .
 
 $(VENV)/.installed: lab/requirements.txt | preflight
 	@echo "== installing Ray into .venv"
@@ -107,10 +115,17 @@ figures: $(COORDINATOR) $(LAB) $(VENV)/.installed ## Measure: demand visible in 
 	$(LAB) run lab/scenarios/figures/waves.yaml --coordinator $(COORDINATOR) --venv $(VENV) --report $(BIN)/waves.json
 	$(PYTHON) lab/scenarios/figures/waves.py $(BIN)/waves.json
 
-test-ray: $(VENV)/.installed ## Compare the model of Ray's scheduler with the real one
+test-ray: $(VENV)/.installed ## Compare the model of Ray's scheduler with the real one, 1,000 inputs (about a minute)
 	TANDEM_RAY_PYTHON=$(VENV)/bin/python $(GO) test -count=1 -timeout 30m -v -run 'AgainstRay|RecordedCases' ./pkg/planner/rayv2
 
-test: unit unit-lab integration test-ray e2e ## Everything, end-to-end included
+.PHONY: bench unit-bench
+bench: $(BENCH) ## Karpenter's packing and ours on the same pods (CASES=all for the large ones, RUNS=n)
+	$(BENCH) --cases '$(CASES)' --runs $(RUNS)
+
+unit-bench: | preflight ## Unit tests of the comparison with Karpenter
+	cd bench && $(GO) test -count=1 -timeout 10m ./...
+
+test: unit unit-lab unit-bench integration test-ray e2e ## Everything, end-to-end included
 
 generate: | preflight ## Regenerate the protobuf code
 	pkg/demand/gcs/generate.sh
