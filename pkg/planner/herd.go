@@ -43,7 +43,7 @@ func (p *planning) herd() {
 	chosen := map[*nodeState]bool{}
 	mark, added := p.mark(), 0
 	for _, n := range nodes {
-		may := spare[n.group] > 0 && (n.SoftTaint != nil || added < maxHerd) && p.fitsElsewhere(n, chosen)
+		may := spare[n.group] > 0 && !n.herdTo && (n.SoftTaint != nil || added < maxHerd) && p.fitsElsewhere(n, chosen)
 		switch {
 		case may:
 			chosen[n] = true
@@ -89,24 +89,29 @@ func (p *planning) herdable(n *nodeState) bool {
 // is done, so that no two nodes count on the same room.
 func (p *planning) fitsElsewhere(n *nodeState, chosen map[*nodeState]bool) bool {
 	mark := p.mark()
+	var onto []*nodeState
 	for _, pod := range n.pods {
 		if k := p.pod[pod].work; k >= workIdle {
 			continue
 		}
 		s := p.shape(&pod.Shape)
-		b, i := p.firstNode(s, func(o *nodeState) bool { return o != n && !chosen[o] && len(o.pods) > 0 })
+		b, i := p.fullest(s, func(o *nodeState) bool { return o != n && !chosen[o] && len(o.pods) > 0 })
 		if b == nil {
 			p.rollback(mark)
 			return false
 		}
+		onto = append(onto, b.nodes[i])
 		p.put(p.alone(b, i), s, "pod "+pod.Key(), 1, 1)
+	}
+	for _, o := range onto {
+		o.herdTo = true
 	}
 	return true
 }
 
-// firstNode finds the first serving node, by name, that has room for a pod of
-// the shape and is allowed: its bin and its index in it.
-func (p *planning) firstNode(s *shape, allowed func(*nodeState) bool) (*bin, int) {
+// fullest finds the node that a pod of the shape fills best among those that may
+// take it: its bin and its index in it.
+func (p *planning) fullest(s *shape, may func(*nodeState) bool) (*bin, int) {
 	var best *bin
 	at := 0
 	for _, b := range p.bins {
@@ -114,7 +119,10 @@ func (p *planning) firstNode(s *shape, allowed func(*nodeState) bool) (*bin, int
 			continue
 		}
 		for i, o := range b.nodes {
-			if (best == nil || o.Name < best.nodes[at].Name) && allowed(o) {
+			if !may(o) {
+				continue
+			}
+			if best == nil || cmp.Or(cmp.Compare(b.slack(s), best.slack(s)), cmp.Compare(o.Name, best.nodes[at].Name)) < 0 {
 				best, at = b, i
 			}
 		}

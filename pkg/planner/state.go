@@ -124,6 +124,7 @@ type nodeState struct {
 	idleTwice, emptying bool
 	receives            string // the node whose pods are to move here
 	herdWhy             Reason // why the node gets no soft taint
+	herdTo              bool   // pods of a node with our soft taint are to fit here
 }
 
 // clusterState is a RayCluster with its pods.
