@@ -1,5 +1,7 @@
 package planner
 
+import "slices"
+
 // Reason is a code from a closed list: the same string in decisions, metrics,
 // events, logs and documents. [Reasons] documents every one.
 type Reason string
@@ -94,6 +96,10 @@ type ReasonDoc struct {
 
 // Reasons lists every reason with its meaning and what a person can do.
 func Reasons() []ReasonDoc {
+	return slices.Concat(growthReasons(), removalReasons(), leadReasons(), otherReasons())
+}
+
+func growthReasons() []ReasonDoc {
 	return []ReasonDoc{
 		{ReasonDemand, "The group grows because demand needs it.", "Nothing; the message names the demand."},
 		{ReasonMinSize, "The group grows because it is below its minimum size.", "Lower the min-size annotation if that is not wanted."},
@@ -122,6 +128,11 @@ func Reasons() []ReasonDoc {
 		{ReasonUnknownDemand, "The RayCluster's GCS cannot be read, so its demand is unknown, not zero: its nodes are held.", "Restore the connection; the message has the error."},
 		{ReasonInvalidCluster, "The RayCluster cannot be planned for.", "Mend what the message names."},
 		{ReasonSuspended, "The RayCluster is suspended.", "Resume it."},
+	}
+}
+
+func removalReasons() []ReasonDoc {
+	return []ReasonDoc{
 		{ReasonVacant, "The node carries no work, nothing will use it, and it has been so for the hold time.", "Nothing."},
 		{ReasonVacantHold, "The node is vacant and waits for its hold time to pass.", "Nothing, or change removal.vacantHold."},
 		{ReasonWanted, "The node is kept, or a removal is cancelled, because demand will use it.", "Nothing."},
@@ -132,7 +143,11 @@ func Reasons() []ReasonDoc {
 		{ReasonNeverJoined, "The Machine had no usable Node by its deadline, or its provider reports a terminal failure; it is given up.", "Look at the Machine's conditions."},
 		{ReasonSurplus, "Ray pods wait, but no demand, minimum or request_resources of their cluster wants them (any more), so no node is bought for them.", "Nothing; delete the pods or lower the replicas if they should not wait. Raise minReplicas if they should run without demand."},
 		{ReasonShrinking, "An earlier shrink of the group has not finished.", "Wait; if it lasts, look at the Machines that are being deleted."},
+	}
+}
 
+func leadReasons() []ReasonDoc {
+	return []ReasonDoc{
 		{ReasonIdle, "Every Ray node on the node has been idle for longer than its worker group's timeout, in two reads, and nothing will use it.", "Nothing."},
 		{ReasonIdleHold, "The node's Ray nodes are idle, but not yet for their timeout, or not yet seen so in two reads.", "Nothing, or change idleTimeoutSeconds of the worker group."},
 		{ReasonBusy, "A Ray node on the node works.", "Nothing; the message names it."},
@@ -152,7 +167,11 @@ func Reasons() []ReasonDoc {
 		{ReasonNoRoom, "The node's other pods have no room on other nodes, or use more than half of it.", "Nothing."},
 		{ReasonKept, "A mark on the node forbids its removal.", "Take the mark away if the node may go."},
 		{ReasonHourLimit, "The limit on growth or removal in one hour is reached.", "Wait, or raise the limit."},
+	}
+}
 
+func otherReasons() []ReasonDoc {
+	return []ReasonDoc{
 		{ReasonForeignDelete, "Somebody else deletes the Machine (an upgrade, a health check, a person). Its Ray nodes are drained with a deadline; our hook holds the Machine while they work.", "Wait; to let go at once, set the release annotation on the Machine: what runs there is lost."},
 		{ReasonHooked, "A managed Machine lacks the hook that holds it while Ray works on it.", "Nothing."},
 		{ReasonNoNode, "The Machine that is being deleted has no Node, so nothing is held.", "Nothing."},
