@@ -85,6 +85,7 @@ func TestClassObjects(t *testing.T) {
 }
 
 // TestOldSupervisor: classes of the whole cluster, bound to namespaces.
+// Fault 50: a class that is not bound to the namespace cannot be used.
 func TestOldSupervisor(t *testing.T) {
 	t.Parallel()
 	reader, mapper := supervisor("v1alpha1", meta.RESTScopeRoot, []string{"VirtualMachineClass", "VirtualMachineClassBinding"},

@@ -7,9 +7,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -27,6 +29,8 @@ const (
 	keepAliveInterval = 10 * time.Minute
 	// logoutTimeout bounds the last call.
 	logoutTimeout = 5 * time.Second
+	// mostGone bounds the classes that are remembered as gone.
+	mostGone = 1024
 )
 
 // Options of a [Source].
@@ -76,8 +80,11 @@ type part struct {
 
 	// What follows is guarded by Source.mu.
 	classes map[string]hardware
-	at      time.Time // when it was last read; zero if never
-	err     string
+	// gone are classes that it listed once and does not list now: they are not
+	// unknown, but unusable, and no VM of them is to be asked for.
+	gone map[string]hardware
+	at   time.Time // when it was last read; zero if never
+	err  string
 }
 
 // New returns a source that knows what the configuration says. Nothing is read
@@ -166,31 +173,50 @@ func (s *Source) rest(ctx context.Context, wait time.Duration) bool {
 	return ctx.Err() == nil
 }
 
-// refresh reads every part once and tells whether all went well.
+// refresh reads every part once, side by side, and tells whether all went well.
+// What one part says is in the catalogue at once, however slow another one is.
 func (s *Source) refresh(ctx context.Context) bool {
-	well, news := true, false
+	var well atomic.Bool
+	well.Store(true)
+	var g errgroup.Group
 	for _, p := range s.parts {
-		classes, err := s.readPart(ctx, p)
-		if ctx.Err() != nil {
-			return false
-		}
-		well = well && err == nil
-		news = s.note(p, classes, err) || news
+		g.Go(func() error {
+			classes, err := s.readPart(ctx, p)
+			if ctx.Err() != nil {
+				well.Store(false)
+				return nil
+			}
+			news := s.note(p, classes, err)
+			if (s.merge() || news) && s.o.Changed != nil {
+				s.o.Changed()
+			}
+			if err != nil {
+				well.Store(false)
+			}
+			return nil
+		})
 	}
+	_ = g.Wait() // no part returns an error: each notes its own
+	return well.Load()
+}
+
+// merge makes the catalogue anew and tells whether it has changed.
+func (s *Source) merge() bool {
 	s.mu.Lock()
-	sources := make([]map[string]hardware, 0, len(s.parts))
+	defer s.mu.Unlock()
+	sources := make([]map[string]hardware, 0, 2*len(s.parts))
 	for _, p := range s.parts {
 		sources = append(sources, p.classes)
 	}
+	for _, p := range s.parts {
+		sources = append(sources, p.gone)
+	}
 	merged := merge(s.o.Catalogue.Classes, sources...)
-	if !reflect.DeepEqual(merged, s.classes) {
-		s.classes, news = merged, true
+	if reflect.DeepEqual(merged, s.classes) {
+		return false
 	}
-	s.mu.Unlock()
-	if news && s.o.Changed != nil {
-		s.o.Changed()
-	}
-	return well
+	s.classes = merged
+	return true
 }
 
 func (s *Source) readPart(ctx context.Context, p *part) (map[string]hardware, error) {
@@ -217,11 +243,27 @@ func (s *Source) note(p *part, classes map[string]hardware, err error) bool {
 		}
 		return before == ""
 	}
+	p.forget(classes)
 	p.classes, p.at, p.err = classes, time.Now(), ""
 	if before != "" || first {
 		s.o.Log.Info("part of the catalogue is read", zap.String("part", p.name), zap.Int("classes", len(classes)))
 	}
 	return before != "" || first
+}
+
+// forget notes which classes a new reading lacks.
+func (p *part) forget(classes map[string]hardware) {
+	if p.gone == nil {
+		p.gone = map[string]hardware{}
+	}
+	for name := range p.classes {
+		if len(p.gone) < mostGone {
+			p.gone[name] = hardware{problem: p.name + " does not list it any more"}
+		}
+	}
+	for name := range classes {
+		delete(p.gone, name)
+	}
 }
 
 func (s *Source) logout(ctx context.Context) {

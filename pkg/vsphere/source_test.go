@@ -70,6 +70,8 @@ func newVCenterSource(v config.VCenter) *Source {
 	return New(Options{Catalogue: config.Catalogue{VCenter: &v}, Namespace: "pools"})
 }
 
+// Fault 48: vCenter ends the session, at any time.
+// Fault 50: a class is removed.
 func TestVCenter(t *testing.T) {
 	server, v := startVCenter(t, gpuClasses...)
 	s := newVCenterSource(v)
@@ -94,7 +96,9 @@ func TestVCenter(t *testing.T) {
 	require.NoError(t, server.SetClasses(gpuClasses[:1]))
 	require.True(t, s.refresh(t.Context()), s.Observe(time.Now()).Sources)
 	assert.NotEqual(t, id, s.vcenter.client.SessionID())
-	assert.Len(t, s.Observe(time.Now()).Classes, 1)
+	got = s.Observe(time.Now())
+	assert.Equal(t, map[string]planner.Resources{"cpu": {"CPU": 8000, "memory": 32 * gib}, "one": nil, "four": nil, "direct": nil}, capacities(got))
+	assert.Equal(t, "vCenter does not list it any more", got.Classes[1].Invalid)
 
 	// The keep-alive notices it as well.
 	require.NoError(t, server.EndSessions(s.vcenter.client.SessionID()))
@@ -112,6 +116,8 @@ func TestVCenter(t *testing.T) {
 
 // TestVCenterGone: the last good catalogue stays, with its age, and credentials
 // are read anew.
+// Fault 47: vCenter is down, or lets nobody in.
+// Fault 48: the credentials have been rotated.
 func TestVCenterGone(t *testing.T) {
 	server, v := startVCenter(t, gpuClasses...)
 	s := newVCenterSource(v)
@@ -131,6 +137,7 @@ func TestVCenterGone(t *testing.T) {
 	assert.Empty(t, s.Observe(time.Now()).Sources[0].Error)
 }
 
+// Fault 47: the certificate of vCenter is not to be trusted.
 func TestVCenterTrust(t *testing.T) {
 	server, good := startVCenter(t, gpuClasses...)
 	for name, c := range map[string]struct {
@@ -239,6 +246,7 @@ func TestOnlyConfiguration(t *testing.T) {
 
 // TestRunBacksOff: what cannot be read is tried again after a pause that grows
 // up to the interval, and shrinks again once it can be read.
+// Fault 48: one attempt to log in for every pause, which grows.
 func TestRunBacksOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -267,6 +275,71 @@ func TestRunBacksOff(t *testing.T) {
 		}
 		assert.Equal(t, []float64{0, 2, 6, 14, 24, 34, 44}, seconds)
 	})
+}
+
+// TestSlowPart: whoever asks for the catalogue never waits, and one part does not
+// wait for another.
+// Fault 49: vCenter takes half a minute to answer.
+func TestSlowPart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		changed := 0
+		s := New(Options{Changed: func() { changed++ }})
+		s.parts = []*part{
+			{name: "slow", read: func(ctx context.Context) (map[string]hardware, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}},
+			{name: "quick", read: func(context.Context) (map[string]hardware, error) {
+				return map[string]hardware{"small": {cpus: 2, memoryBytes: 4 * gib}}, nil
+			}},
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		begin := time.Now()
+		go func() { done <- s.Run(ctx) }()
+		synctest.Wait()
+		got := s.Observe(time.Now())
+		assert.Len(t, got.Classes, 1)
+		assert.True(t, got.Sources[0].Known)
+		assert.Equal(t, 1, changed)
+		assert.Zero(t, time.Since(begin))
+
+		time.Sleep(refreshTimeout + time.Millisecond) // virtual
+		synctest.Wait()
+		assert.Contains(t, s.Observe(time.Now()).Sources[0].Error, "slow: context deadline exceeded")
+		assert.Len(t, s.Observe(time.Now()).Classes, 1)
+		cancel()
+		require.NoError(t, <-done)
+	})
+}
+
+// TestClassComesBack: what is listed again can be used again.
+// Fault 50: a class is unbound from the namespace, resized, and bound again.
+func TestClassComesBack(t *testing.T) {
+	t.Parallel()
+	var now map[string]hardware
+	s := New(Options{Catalogue: config.Catalogue{Classes: []config.Class{{Name: "b", Price: "2"}}}})
+	s.parts = []*part{{name: "test", read: func(context.Context) (map[string]hardware, error) { return now, nil }}}
+	class := func(name string) planner.VMClass {
+		require.True(t, s.refresh(t.Context()))
+		for _, c := range s.Observe(time.Now()).Classes {
+			if c.Name == name {
+				return c
+			}
+		}
+		return planner.VMClass{}
+	}
+	now = map[string]hardware{"a": {cpus: 2, memoryBytes: gib}, "b": {cpus: 4, memoryBytes: gib}}
+	assert.Empty(t, class("a").Invalid)
+	now = map[string]hardware{"b": {problem: "it is not assigned to namespace pools"}}
+	assert.Equal(t, "test does not list it any more", class("a").Invalid)
+	assert.Empty(t, class("a").Capacity)
+	assert.Equal(t, "it is not assigned to namespace pools", class("b").Invalid)
+	now = map[string]hardware{"a": {cpus: 8, memoryBytes: gib}}
+	assert.Equal(t, planner.Resources{"CPU": 8000, "memory": gib}, class("a").Capacity, "resized")
+	assert.Empty(t, class("a").Invalid)
+	assert.Equal(t, "test does not list it any more", class("b").Invalid)
 }
 
 // TestKeepAlive: a refresh interval longer than vCenter's patience is filled
