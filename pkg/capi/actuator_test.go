@@ -18,6 +18,7 @@ func grow(from, to int64) planner.Step {
 	return planner.Step{Kind: planner.StepGrow, Group: testNamespace + "/a", From: from, To: to}
 }
 
+// Fault 33: a group never grows beyond its maximum.
 func TestScale(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -64,6 +65,7 @@ func TestScale(t *testing.T) {
 
 // TestScaleLosesTheRace: whatever changes between the check and the write makes
 // the API server refuse the write.
+// Fault 34: somebody else changes replicas between the check and the write.
 func TestScaleLosesTheRace(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, cluster(), deployment("a", 1))
@@ -77,6 +79,7 @@ func TestScaleLosesTheRace(t *testing.T) {
 
 // TestScaleOutcomeUnknown: a write that happened and was not confirmed is seen
 // when the step is taken again.
+// Fault 37: the write happened, and its answer was lost.
 func TestScaleOutcomeUnknown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, cluster(), deployment("a", 1))

@@ -199,8 +199,7 @@ func (w *liveWorld) testScale(t *testing.T) {
 	md := w.deployment(t)
 	require.Error(t, writes.behind(stale), "the answer tells the new version")
 	require.NoError(t, writes.behind(md))
-	manager, _ := writerOf(md)
-	require.Empty(t, manager, "that is us")
+	require.Empty(t, writerOf(md), "that is us")
 	require.EqualValues(t, 3, *md.Spec.Replicas)
 	var by []string
 	for _, f := range md.ManagedFields {

@@ -37,6 +37,7 @@ func nodeNamed(t *testing.T, v View, name string) planner.Node {
 
 // TestTrustOrder: a live node, then annotations, then the class; each case takes
 // one of them away.
+// Fault 52: a capacity hint is wrong: the first real node corrects it.
 func TestTrustOrder(t *testing.T) {
 	t.Parallel()
 	hinted := annotated(annotationCPU, "8", annotationMemory, "32Gi", annotationGPUCount, "2", annotationTaints, "hint=1:NoSchedule", VMClassAnnotation, "big")
@@ -123,6 +124,7 @@ func TestDaemonSets(t *testing.T) {
 
 // TestLateDevices: a node that was promised GPUs is not ready before it shows
 // one, whoever promised them.
+// Fault 53: a device plugin comes late, or never.
 func TestLateDevices(t *testing.T) {
 	t.Parallel()
 	classes := []planner.VMClass{{Name: "gpu", Capacity: planner.Resources{"CPU": 8000, "memory": 8 * gib, "GPU": 20000}}}

@@ -1,12 +1,12 @@
 package capi
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -68,12 +68,13 @@ func KeepReplicaWriters() toolscache.TransformFunc {
 // a fixed form; a field of that name elsewhere (spec.template has none) is not
 // to be expected.
 func writesReplicas(f metav1.ManagedFieldsEntry) bool {
-	return f.FieldsV1 != nil && bytes.Contains(f.FieldsV1.Raw, []byte(`"f:replicas"`)) && f.Subresource != "status"
+	return f.FieldsV1 != nil && strings.Contains(f.FieldsV1.GetRawString(), `"f:replicas"`) && f.Subresource != "status"
 }
 
-// writerOf is the foreign manager that wrote spec.replicas last, with its time,
-// or nothing while that was us or is not known.
-func writerOf(md *clusterv1.MachineDeployment) (manager string, at time.Time) {
+// writerOf is the foreign manager that wrote spec.replicas last, or
+// nothing while that was us or is not known.
+func writerOf(md *clusterv1.MachineDeployment) string {
+	manager, at := "", time.Time{}
 	for i := range md.ManagedFields {
 		f := &md.ManagedFields[i]
 		if !writesReplicas(*f) || f.Time == nil || f.Time.Time.Before(at) {
@@ -83,7 +84,7 @@ func writerOf(md *clusterv1.MachineDeployment) (manager string, at time.Time) {
 			manager = ""
 		}
 	}
-	return manager, at
+	return manager
 }
 
 // fights counts how often somebody else writes replicas after us.
@@ -111,7 +112,7 @@ func (f *fights) watch(md *clusterv1.MachineDeployment, now time.Time) string {
 		x = &fight{}
 		f.groups[uid] = x
 	}
-	by, _ := writerOf(md)
+	by := writerOf(md)
 	if by != "" && x.ours && x.replicas != *md.Spec.Replicas {
 		x.blows, x.by = append(x.blows, now), by
 	}

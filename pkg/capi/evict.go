@@ -9,7 +9,6 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
@@ -71,7 +70,7 @@ func (a *Actuator) evict(ctx context.Context, node string, ref planner.PodRef) e
 	eviction := &policyv1.Eviction{
 		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name},
 		DeleteOptions: &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{
-			UID: new(types.UID(p.UID)), ResourceVersion: new(p.ResourceVersion),
+			UID: new(p.UID), ResourceVersion: new(p.ResourceVersion),
 		}},
 	}
 	err = a.o.Workload.SubResource("eviction").Create(ctx, p, eviction)

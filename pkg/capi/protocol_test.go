@@ -271,3 +271,29 @@ func TestScalerStatusUnreadable(t *testing.T) {
 	assert.True(t, got.Known)
 	assert.Contains(t, got.Error, "reading the status of a Cluster Autoscaler: forbidden")
 }
+
+// TestOnlyTheStateCounts: what is observed depends on what is there now, not on
+// which events led to it, how often and in which order they were seen.
+// Fault 41: events come twice, late, or not at all.
+func TestOnlyTheStateCounts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, cluster(), deployment("a", 1), machineSet("a", "a", 1), machine("m", "a", "n"), node("n", amounts("cpu", "4")))
+	o := Options{Management: w, Workload: w, Namespace: testNamespace, ClusterName: testCluster}
+	sees := New(o)
+	for _, step := range []func(){
+		func() { require.NoError(t, w.Create(t.Context(), pod("p", ""))) },
+		func() { change(t, w, pod("p", ""), func(p *corev1.Pod) { p.Spec.NodeName = "n" }) },
+		func() { change(t, w, node("n", nil), cordoned) },
+		func() { require.NoError(t, w.Delete(t.Context(), pod("p", ""))) },
+		func() {
+			require.NoError(t, w.Create(t.Context(), pod("p", "n", func(p *corev1.Pod) { p.UID = "other" })))
+		},
+		func() { change(t, w, node("n", nil), func(n *corev1.Node) { n.Spec.Taints = nil }) },
+		func() { change(t, w, machine("m", "a", ""), withHook) },
+	} {
+		step()
+		first := sees.Observe(testTime)
+		assert.Equal(t, first, sees.Observe(testTime), "seen twice")
+		assert.Equal(t, New(o).Observe(testTime), first, "seen for the first time")
+	}
+}

@@ -70,6 +70,9 @@ func TestRemoveToZero(t *testing.T) {
 
 // TestRemoveRefuses: every precondition, each broken alone. Nothing may be left
 // behind.
+// Fault 31: the group is rolling out, or has several MachineSets.
+// Fault 32: the MachineDeployment is paused.
+// Fault 24: a Machine that is going does not count.
 func TestRemoveRefuses(t *testing.T) {
 	t.Parallel()
 	md, mach := deployment("a", 0), func(name string) *clusterv1.Machine { return machine(name, "a", "") }
@@ -167,6 +170,8 @@ func TestRemoveRefusesNonsense(t *testing.T) {
 
 // TestRemoveChecksAgain: what happens between the marks and the shrink stops it,
 // and the marks are taken back.
+// Fault 20: a pod lands after the node was found vacant.
+// Fault 29: a Machine joins while it is given up.
 func TestRemoveChecksAgain(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -224,6 +229,8 @@ func TestRemoveKeepsMarksWhenSomebodyShrinks(t *testing.T) {
 	assert.Equal(t, []string{"m1"}, w.markedMachines(t))
 }
 
+// Fault 36: the API server answers 409.
+// Fault 37: the API server answers 429 or 500, or does not answer: nobody knows whether it was written.
 func TestRemoveShrinkFails(t *testing.T) {
 	t.Parallel()
 	resource := schema.GroupResource{Group: "cluster.x-k8s.io", Resource: "machinedeployments/scale"}
@@ -276,6 +283,7 @@ func TestRemoveLosesTheRace(t *testing.T) {
 
 // TestRemoveAfterACrash: the coordinator dies before or after every single write,
 // a new one takes the same step. The end is the same as without the crash.
+// Fault 42: a crash between each pair of writes of a removal.
 func TestRemoveAfterACrash(t *testing.T) {
 	t.Parallel()
 	type crash struct {
@@ -312,6 +320,7 @@ func TestRemoveAfterACrash(t *testing.T) {
 	}
 }
 
+// Fault 43: a crash has left a delete mark behind.
 func TestUnmark(t *testing.T) {
 	t.Parallel()
 	mark := func(foreign bool) func(*clusterv1.Machine) {

@@ -52,6 +52,7 @@ func TestObserveKeepsToItsCluster(t *testing.T) {
 	}
 }
 
+// Fault 33: min is above max, or an annotation is garbage: that group alone is left out.
 func TestOneBadGroupStandsAlone(t *testing.T) {
 	t.Parallel()
 	v := observeAll(t, cluster(),
@@ -74,6 +75,8 @@ func TestOneBadGroupStandsAlone(t *testing.T) {
 
 // TestUnknownIsNotZero: what cannot be read keeps its last content, and says
 // that it is not known.
+// Fault 39: the right to list one kind is lost.
+// Fault 40: one kind of a side is listed and another is not.
 func TestUnknownIsNotZero(t *testing.T) {
 	t.Parallel()
 	var failing atomic.Pointer[string] // a list type that cannot be read

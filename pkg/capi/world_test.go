@@ -2,6 +2,7 @@ package capi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -71,7 +72,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 			Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 				return w.write(fmt.Sprintf("patch %T %s", o, o.GetName()), func() error { return c.Patch(ctx, o, p, opts...) })
 			},
-			SubResourceCreate: func(ctx context.Context, c client.Client, sub string, o, body client.Object, opts ...client.SubResourceCreateOption) error {
+			SubResourceCreate: func(ctx context.Context, c client.Client, sub string, o, body client.Object, _ ...client.SubResourceCreateOption) error {
 				return w.write(sub+" "+o.GetName(), func() error { return w.evict(ctx, c, o, body) })
 			},
 			SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
@@ -136,7 +137,7 @@ func (w *world) evict(ctx context.Context, c client.Client, o, body client.Objec
 	}
 	must := eviction.DeleteOptions.Preconditions
 	if must.UID == nil || *must.UID != p.UID || must.ResourceVersion == nil || *must.ResourceVersion != p.ResourceVersion {
-		return apierrors.NewConflict(schema.GroupResource{Resource: "pods"}, p.Name, fmt.Errorf("a precondition failed"))
+		return apierrors.NewConflict(schema.GroupResource{Resource: "pods"}, p.Name, errors.New("a precondition failed"))
 	}
 	if w.budget != nil && w.budget(p) {
 		err := apierrors.NewTooManyRequests("the pod's disruption budget does not allow it", 0)

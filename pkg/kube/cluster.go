@@ -153,7 +153,7 @@ func (r reader) List(ctx context.Context, list client.ObjectList, opts ...client
 func (c *Cluster) unsynced(o runtime.Object) error {
 	gvk, err := apiutil.GVKForObject(o, c.o.Scheme)
 	if err != nil {
-		return nil //nolint:nilerr // The cache itself says what is wrong with the type.
+		return nil // the cache itself says what is wrong with the type
 	}
 	kind := strings.TrimSuffix(gvk.Kind, "List")
 	c.mu.Lock()
