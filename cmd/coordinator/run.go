@@ -91,7 +91,7 @@ func newLogger(level string) (*zap.Logger, error) {
 
 // run wires everything and blocks until ctx ends or something fails for good.
 func run(ctx context.Context, file string, c config.Configuration, log *zap.Logger, identity string) error {
-	limitMemory(log)
+	limitMemory(log, memlimit.FromCgroup)
 	s, err := newSources(c, log)
 	if err != nil {
 		return err
@@ -154,8 +154,8 @@ const memoryShare = 0.9
 
 // limitMemory sets the soft limit of the Go runtime from the limit of the
 // container, unless GOMEMLIMIT sets it already.
-func limitMemory(log *zap.Logger) {
-	limit, err := memlimit.Set(memlimit.WithRatio(memoryShare), memlimit.WithProvider(memlimit.FromCgroup))
+func limitMemory(log *zap.Logger, container memlimit.Provider) {
+	limit, err := memlimit.Set(memlimit.WithRatio(memoryShare), memlimit.WithProvider(container))
 	switch {
 	case err != nil:
 		log.Debug("no memory limit is known", zap.Error(err))

@@ -92,7 +92,7 @@ func newSources(c config.Configuration, log *zap.Logger) (*sources, error) {
 	s.demand = demand.New(demand.Options{
 		Reader: s.workload.Reader(), Namespaces: c.RayClusters.Namespaces, DefaultMode: c.RayClusters.DefaultMode, Credentials: c.RayClusters.Credentials,
 		PollInterval: c.Demand.PollInterval.Duration, Settle: c.Demand.Settle.Duration, Timeout: c.Demand.Timeout.Duration, StaleAfter: c.Demand.StaleAfter.Duration,
-		Health: s.workload.Health, BootTime: s.bootTime, Log: log.Named("demand"),
+		Health: s.workload.Health, BootTime: s.bootTime, ConstraintTTL: c.Demand.ConstraintTTL.Duration, Log: log.Named("demand"),
 	})
 	s.supply = capi.New(capi.Options{
 		Management: s.management.Reader(), Workload: s.workload.Reader(), ManagementHealth: s.management.Health, WorkloadHealth: s.workload.Health,

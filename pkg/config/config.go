@@ -81,6 +81,8 @@ type Demand struct {
 	Timeout metav1.Duration `json:"timeout"`
 	// StaleAfter is the age at which an answer stops counting as known.
 	StaleAfter metav1.Duration `json:"staleAfter"`
+	// ConstraintTTL is how long request_resources counts unchanged. Zero: for ever.
+	ConstraintTTL metav1.Duration `json:"constraintTTL"`
 }
 
 // Catalogue says where VM classes come from.

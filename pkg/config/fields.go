@@ -42,6 +42,8 @@ func worldDocs() map[string]string {
 		"demand.timeout":      "Longest time for one call.",
 		"demand.staleAfter":   "Age at which an answer stops counting as known. Unknown demand holds its nodes.",
 
+		"demand.constraintTTL": "How long a call of request_resources counts that is not made again with other amounts. Zero: until it is taken back.",
+
 		"catalogue":                       "Where VM classes come from.",
 		"catalogue.virtualMachineClasses": "Read the VirtualMachineClass objects (vmoperator.vmware.com) of the management namespace.",
 		"catalogue.vcenter":               "A vCenter whose VM classes are read. Secrets are paths of files.",

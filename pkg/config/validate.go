@@ -88,6 +88,7 @@ func (d *Demand) validate(ps *problems) {
 	ps.notNegative("demand.settle", d.Settle)
 	ps.positive("demand.timeout", d.Timeout)
 	ps.positive("demand.staleAfter", d.StaleAfter)
+	ps.notNegative("demand.constraintTTL", d.ConstraintTTL)
 	ps.below("demand.settle", d.Settle, "demand.staleAfter", d.StaleAfter)
 	ps.below("demand.pollInterval", d.PollInterval, "demand.staleAfter", d.StaleAfter)
 }

@@ -48,6 +48,9 @@ type State struct {
 	Rejected  []planner.Rejected
 	// Since is when the state was first read as it is now; the source sets it.
 	Since time.Time `json:",omitzero"`
+	// ConstraintsSince is when Constraints were first read as they are now, in
+	// this session; the source sets it.
+	ConstraintsSince time.Time `json:",omitzero"`
 }
 
 // Convert translates the answer of a GCS. It never fails: an entry that is

@@ -48,6 +48,7 @@ func convert(s *state) demand.State { return demand.Convert(s, demand.DefaultLim
 
 const pgHex = "d69815825e46c0002977f8a5cb6801000000"
 
+// Fault 6: negative, infinite and absurd amounts, and what is no number.
 func TestAmounts(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -140,6 +141,7 @@ func sortedLike(r []planner.Request) []planner.Request {
 	return r
 }
 
+// Fault 8: names with newlines, quotes or look-alikes, or too long.
 func TestSelectors(t *testing.T) {
 	t.Parallel()
 	broken := labels(&commonpb.LabelSelectorConstraint{LabelKey: "k", LabelValues: []string{"v"}})
@@ -188,6 +190,7 @@ func TestConstraintsAreFlattened(t *testing.T) {
 	assert.Equal(t, []planner.Rejected{{What: "cluster resource constraint", Why: `"CPU" is negative`, Count: 1}}, got.Rejected)
 }
 
+// Fault 5: a GCS asks for more than anybody could plan.
 func TestTruncationIsNamedAndRepeatable(t *testing.T) {
 	t.Parallel()
 	l := demand.Limits{Shapes: 2, Gangs: 1, Bundles: 3, Nodes: 1}
@@ -330,6 +333,8 @@ func FuzzConvert(f *testing.F) {
 
 // TestConvertSurvivesDamage converts the answer of a real GCS with some of its
 // bytes changed.
+//
+// Fault 4: bytes of an answer are flipped or cut off.
 func TestConvertSurvivesDamage(t *testing.T) {
 	t.Parallel()
 	answer, err := os.ReadFile("testdata/ray-2.60.0.pb")

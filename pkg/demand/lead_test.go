@@ -131,3 +131,26 @@ func TestRayNodesKeepTheirOwnSize(t *testing.T) {
 	assert.Equal(t, planner.Resources{"CPU": 6000}, s.RayNodes[0].Total)
 	assert.Equal(t, planner.Resources{"CPU": 2000}, s.RayNodes[0].Available)
 }
+
+// Fault 16: request_resources was called once and never taken back.
+func TestConstraintsExpire(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, demand.Options{ConstraintTTL: time.Hour}, named(t, "a", liveSpec), pod("a", "a-head", "head", "10.0.0.1"))
+		asked := func(n int64) *state {
+			return &state{ClusterSessionName: "s", ClusterResourceConstraints: []*autoscalerpb.ClusterResourceConstraint{{ResourceRequests: []*byCount{want(n, amounts{"CPU": 1})}}}}
+		}
+		s := w.serve("10.0.0.1:6379", asked(4))
+		w.run(t)
+		time.Sleep(59 * time.Minute)
+		require.Len(t, w.only(t).Constraints, 1)
+		time.Sleep(2 * time.Minute)
+		c := w.only(t)
+		assert.Empty(t, c.Constraints)
+		require.Len(t, c.Rejected, 1)
+		assert.Contains(t, c.Rejected[0].Why, "expired")
+		s.set(func(s *server) { s.state = asked(5) })
+		time.Sleep(5 * time.Second)
+		assert.Len(t, w.only(t).Constraints, 1, "another call counts anew")
+	})
+}

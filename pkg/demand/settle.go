@@ -60,6 +60,11 @@ type settler struct {
 	due       time.Time // when latest is settled, if it does not change again
 	movingAt  time.Time // when reads began to differ from published; zero: they do not
 
+	// constraints are those that were published last, and since when.
+	constrained   bool
+	constraints   []planner.Request
+	constraintsAt time.Time
+
 	// young makes the first session count as one that has just begun.
 	young bool
 	// sessionAt is when the session was first read, believedAt when it has passed
@@ -113,6 +118,7 @@ func (s *settler) read(state *State, at time.Time) verdict {
 // begin is the first read of a session.
 func (s *settler) begin(at time.Time, young bool) {
 	s.sessionAt, s.believedAt = at, at
+	s.constrained = false
 	if young {
 		s.believedAt = at.Add(youth)
 	}
@@ -157,6 +163,10 @@ func (s *settler) publish(state *State, since, at time.Time) verdict {
 		n.IdleFor = min(n.IdleFor, planner.Duration(max(0, at.Sub(s.sessionAt))))
 	}
 	state.Since = since
+	if !s.constrained || !reflect.DeepEqual(state.Constraints, s.constraints) {
+		s.constrained, s.constraints, s.constraintsAt = true, state.Constraints, at
+	}
+	state.ConstraintsSince = s.constraintsAt
 	s.published, s.movingAt = state, time.Time{}
 	return publish
 }

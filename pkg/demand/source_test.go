@@ -274,6 +274,8 @@ func TestSourceReadsOftenWhileTheStateMoves(t *testing.T) {
 	})
 }
 
+// Fault 1: the GCS cannot be reached: its demand is unknown, not zero.
+// Fault 60: the token is refused.
 func TestSourceUnknownIsNotZero(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -313,6 +315,7 @@ func TestSourceUnknownIsNotZero(t *testing.T) {
 	})
 }
 
+// Fault 2: one GCS hangs: the others are read on.
 func TestSourceOneThatHangsDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -338,6 +341,7 @@ func TestSourceOneThatHangsDelaysNoOther(t *testing.T) {
 	})
 }
 
+// Fault 10: another head pod: what the former one said is void.
 func TestSourceANewHeadIsANewSession(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -404,6 +408,7 @@ func TestSourceARestartedGCSIsANewSession(t *testing.T) {
 	})
 }
 
+// Fault 11: another RayCluster under the same name.
 func TestSourceRecreatedUnderTheSameName(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -521,6 +526,7 @@ func TestSourceWhatNobodyPlansForIsNotRead(t *testing.T) {
 	})
 }
 
+// Fault 40: the lists fail: what was known grows old, as a whole.
 func TestSourceListsThatFailGrowOld(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

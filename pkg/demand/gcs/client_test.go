@@ -87,6 +87,9 @@ func TestRepliesAboveTheDefaultLimitArrive(t *testing.T) {
 	assert.Len(t, got.GetNodeStates()[0].GetNodeActivity()[0], 6<<20)
 }
 
+// Fault 1: nobody answers.
+// Fault 4: what answers is garbage, or cut off.
+// Fault 60: the token is missing or wrong.
 func TestFailuresAreTyped(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -128,6 +131,7 @@ func TestFailuresAreTyped(t *testing.T) {
 	}
 }
 
+// Fault 2: the GCS is slower than the deadline.
 func TestASlowServerMeetsTheDeadline(t *testing.T) {
 	t.Parallel()
 	s := gcstest.Start(t, gcstest.Options{})
@@ -162,6 +166,7 @@ func TestSomethingElseListens(t *testing.T) {
 	assert.ErrorIs(t, err, gcs.ErrUnreachable)
 }
 
+// Fault 60: the token is rotated: the file is read again.
 func TestTokenFile(t *testing.T) {
 	t.Parallel()
 	s := gcstest.Start(t, gcstest.Options{Token: "first"})
