@@ -25,7 +25,7 @@ func newActuators(c config.Configuration, s *sources, log *zap.Logger) actuators
 	return actuators{
 		supply: capi.NewActuator(capi.ActuatorOptions{
 			Management: s.management.Client(), Workload: s.workload.Client(), Namespace: c.Management.Namespace, ClusterName: c.Management.ClusterName,
-			Log: log.Named("capi"),
+			Wrote: s.writes.Note, UnreachableRelease: c.Removal.UnreachableRelease.Duration, Log: log.Named("capi"),
 		}),
 		ray: demand.NewActuator(demand.ActuatorOptions{
 			Reader: s.workload.Client(), Writer: s.workload.Client(), DefaultMode: c.RayClusters.DefaultMode,

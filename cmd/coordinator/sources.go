@@ -31,7 +31,9 @@ type sources struct {
 	demand               *demand.Source
 	supply               *capi.Source
 	catalogue            *vsphere.Source
-	wake                 chan struct{}
+	// writes are what the actuator wrote: a cache that is older is not believed.
+	writes *capi.Writes
+	wake   chan struct{}
 
 	// deadline is how long a Machine may take to boot, longest how long one did.
 	deadline time.Duration
@@ -76,7 +78,7 @@ func newSources(c config.Configuration, log *zap.Logger) (*sources, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sources{wake: make(chan struct{}, 1), deadline: c.Growth.ProvisionDeadline.Duration}
+	s := &sources{wake: make(chan struct{}, 1), deadline: c.Growth.ProvisionDeadline.Duration, writes: capi.NewWrites()}
 	if s.management, err = kube.Connect(kube.ClusterOptions{
 		Name: "management", Kubeconfig: c.Management.Kubeconfig, Scheme: scheme, Namespace: c.Management.Namespace, Log: log,
 	}); err != nil {
@@ -97,7 +99,7 @@ func newSources(c config.Configuration, log *zap.Logger) (*sources, error) {
 	s.supply = capi.New(capi.Options{
 		Management: s.management.Reader(), Workload: s.workload.Reader(), ManagementHealth: s.management.Health, WorkloadHealth: s.workload.Health,
 		Templates: s.management.Client(), Mapper: s.management.Mapper(), Namespace: c.Management.Namespace, ClusterName: c.Management.ClusterName,
-		Changed: s.notify, Log: log.Named("capi"),
+		WorkloadLive: s.workload.Client(), Writes: s.writes, Changed: s.notify, Log: log.Named("capi"),
 	})
 	s.catalogue = vsphere.New(vsphere.Options{
 		Catalogue: c.Catalogue, Namespace: c.Management.Namespace, Management: s.management.Client(), Mapper: s.management.Mapper(),
@@ -170,6 +172,9 @@ func (s *sources) observers() []coordinator.Observer {
 				snap.Machines[i].Trouble = v.Troubles[snap.Machines[i].Key()]
 			}
 			snap.Sources = append(snap.Sources, v.Sources...)
+			if v.PausedBy != "" {
+				snap.Policy.Paused, snap.Policy.PausedBy = true, v.PausedBy
+			}
 		}),
 		coordinator.ObserverFunc(func(now time.Time, snap *planner.Snapshot) {
 			v := s.demand.Observe(now)
