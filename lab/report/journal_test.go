@@ -91,3 +91,24 @@ func FuzzJournalLine(f *testing.F) {
 		}
 	})
 }
+
+func TestJournalsStepsAreFollowedByNode(t *testing.T) {
+	r := newTestRecorder()
+	r.ObserveMachine(at(0), MachineObservation{Name: "m", Pool: "gpu", Node: "n"})
+	r.ObservePod(at(0), worker("w", "n", "Running"))
+	for _, line := range []string{
+		`{"decisions":[{"kind":"Node","subject":"n","outcome":"shrink","reason":"Idle"}],"results":[{"outcome":"done","step":{"kind":"Cordon","node":"n","reason":"Idle"}}]}`,
+		`{"results":[{"outcome":"failed","step":{"kind":"Drain","node":"n","reason":"Idle"}}]}`,
+		`{"results":[{"outcome":"done","step":{"kind":"Drain","node":"n","reason":"Idle"}}]}`,
+		`{"results":[{"outcome":"done","step":{"kind":"ShrinkWorkers","rayCluster":"default/main","workerGroup":"g","pods":[{"namespace":"default","name":"w"}],"reason":"Idle"}}]}`,
+		`{"results":[{"outcome":"done","step":{"kind":"Remove","group":"default/gpu","machines":["default/m"],"reason":"Vacant"}}]}`,
+		`{"results":[{"outcome":"done","step":{"kind":"Cordon","node":"other","reason":"Idle"}}]}`,
+		`{"results":[{"outcome":"done","step":{"kind":"Grow","group":"default/gpu"}}]}`,
+	} {
+		r.JournalLine(at(1), []byte(line))
+	}
+	c := r.Report(at(2)).Coordinator
+	assert.Equal(t, map[string]int{"Cordon": 2, "Drain": 1, "ShrinkWorkers": 1, "Remove": 1, "Grow": 1}, c.Steps)
+	assert.Equal(t, []string{"Cordon", "Drain", "ShrinkWorkers", "Remove"}, c.NodeSteps["n"])
+	assert.Equal(t, []string{"Cordon other", "Grow default/gpu"}, c.Undecided)
+}

@@ -150,3 +150,36 @@ func TestNodeFindsItsPool(t *testing.T) {
 	assert.Equal(t, "cpu", r.poolOfNode("m", ""))
 	assert.Equal(t, "unknown", r.poolOfNode("n", ""))
 }
+
+// A Machine that goes without a mark was not the one that was chosen, unless
+// the scenario deleted it itself.
+func TestRemovedUnmarked(t *testing.T) {
+	r := newTestRecorder()
+	for _, name := range []string{"marked", "other", "excused"} {
+		r.ObserveMachine(at(0), MachineObservation{Name: name, Pool: "gpu"})
+	}
+	r.ExcuseMachine(at(1), "excused")
+	r.ObserveMachine(at(2), MachineObservation{Name: "marked", Pool: "gpu", Deleting: true, Marked: true})
+	r.ObserveMachine(at(2), MachineObservation{Name: "other", Pool: "gpu", Deleting: true})
+	r.ObserveMachine(at(2), MachineObservation{Name: "excused", Pool: "gpu", Deleting: true})
+	rep := r.Report(at(3))
+	assert.Equal(t, []string{"other"}, rep.RemovedUnmarked)
+	assert.True(t, rep.Machines[2].Excused)
+}
+
+func TestIdleToDeleted(t *testing.T) {
+	r := newTestRecorder()
+	r.ObserveMachine(at(0), MachineObservation{Name: "m", Pool: "gpu", Node: "node"})
+	r.ObservePod(at(0), worker("w", "node", "Running"))
+	r.ObserveGCS(at(1000), "default/main", RayState{Nodes: []RayNode{{Pod: "w", Status: statusRunning}}})
+	assert.True(t, r.Busy("m"))
+	r.ObserveGCS(at(5000), "default/main", RayState{Nodes: []RayNode{{Pod: "w", Status: statusRunning}}})
+	r.ObserveGCS(at(5200), "default/main", RayState{Nodes: []RayNode{{Pod: "w", Status: "IDLE"}}})
+	assert.False(t, r.Busy("m"))
+	assert.False(t, r.Busy("never-seen"))
+	r.ObservePodGone(at(9000), "default", "w")
+	r.ObserveMachineGone(at(15500), "m")
+	m := r.Report(at(20000)).Machines[0]
+	assert.InDelta(t, 5, *m.LastBusyAt, 1e-9)
+	assert.InDelta(t, 10.5, *m.IdleToDeletedSeconds, 1e-9)
+}

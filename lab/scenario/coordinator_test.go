@@ -1,6 +1,8 @@
 package scenario
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -79,4 +81,38 @@ func TestKillCoordinatorWithoutOneIsNoFailure(t *testing.T) {
 	rep := do(t, newTestRun(t, s, newFakeLab(), ""))
 	assert.True(t, rep.Passed, "%v", rep.Failures)
 	assert.Nil(t, rep.Coordinator)
+}
+
+// Fault 44: two coordinators at once, each with files of its own.
+func TestTwoCoordinatorsStartAfterAnEvent(t *testing.T) {
+	s := mustParse(t, minimal+`
+drivers: [{name: d, rayCluster: main, code: 'until [ -s ../journal.jsonl ] && [ -s ../journal-2.jsonl ]; do :; done'}]
+coordinator: {instances: 2, afterEvent: {event: driverStarted, driver: d}}
+`)
+	r := newTestRun(t, s, newFakeLab(), program(t, patient))
+	rep := do(t, r)
+	require.True(t, rep.Passed, "%v", rep.Failures)
+	assert.Equal(t, 2, rep.Coordinator.Starts)
+	first, err := os.ReadFile(filepath.Join(r.o.Dir, "coordinator.yaml"))
+	require.NoError(t, err)
+	second, err := os.ReadFile(filepath.Join(r.o.Dir, "coordinator-2.yaml"))
+	require.NoError(t, err)
+	assert.NotEqual(t, string(first), string(second), "each has its own port and journal")
+}
+
+func TestMeanwhileHoldsTheEnd(t *testing.T) {
+	s := mustParse(t, minimal+`drivers: [{name: d, rayCluster: main, code: 'true'}]`)
+	r := newTestRun(t, s, newFakeLab(), "")
+	r.beside = true
+	r.o.Meanwhile = func(ctx context.Context, r *Run) error {
+		waitUntil(ctx, r.drivers["d"].hasEnded)
+		assert.Contains(t, r.Waiting(), "what runs beside it has not ended")
+		if err := r.RunDriver(ctx, &Driver{Name: "extra", RayCluster: "default/main", Code: "exit 3", Timeout: seconds(60)}); err == nil {
+			return errors.New("the exit code was not seen")
+		}
+		return errors.New("that is all")
+	}
+	rep := do(t, r)
+	assert.Equal(t, []string{"that is all"}, rep.Failures)
+	assert.Len(t, rep.Drivers, 2)
 }

@@ -21,8 +21,11 @@ func TestShippedScenariosAreValid(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, strings.TrimSuffix(filepath.Base(f), ".yaml"), s.Name, "the name is the file's")
 			assert.NotEmpty(t, s.Description)
-			require.NotNil(t, s.Finish.WorkerMachines, "it ends with every Machine given back")
-			assert.Zero(t, *s.Finish.WorkerMachines)
+			if require.NotNil(t, s.Finish.WorkerMachines, "it ends with so many Machines"); len(s.RayClusters) == 0 {
+				require.NotNil(t, s.Expect.CountedPodsAtEnd)
+				return
+			}
+			assert.Zero(t, *s.Finish.WorkerMachines, "every Machine is given back")
 			require.NotNil(t, s.Expect.WorkerMachinesAtEnd)
 		})
 	}
@@ -151,4 +154,40 @@ func FuzzParse(f *testing.F) {
 			require.NoError(t, err)
 		}
 	})
+}
+
+func TestCopies(t *testing.T) {
+	s := mustParse(t, minimal+`
+objects:
+- {copies: 2, object: {apiVersion: v1, kind: ConfigMap, metadata: {name: "c{n}", namespace: default}, data: {of: "p{n}"}}}
+- {object: {apiVersion: v1, kind: ConfigMap, metadata: {name: single, namespace: default}, data: {as: "{n}"}}}
+`)
+	require.Len(t, s.Objects, 3)
+	second, err := s.Objects[1].decode()
+	require.NoError(t, err)
+	assert.Equal(t, "c2", second.GetName())
+	assert.Equal(t, map[string]any{"of": "p2"}, second.Object["data"])
+	last, err := s.Objects[2].decode()
+	require.NoError(t, err)
+	assert.Equal(t, map[string]any{"as": "{n}"}, last.Object["data"])
+
+	pools := strings.Replace(minimal, "{name: gpu, class", `{name: "gpu{n}", copies: 3, class`, 1)
+	s = mustParse(t, strings.Replace(pools, "rayClusters:", "expect: {removedPerPool: {gpu3: 1}}\nrayClusters:", 1))
+	require.Len(t, s.Pools, 4)
+	assert.Equal(t, "gpu3", s.Pools[3].Name)
+
+	_, err = Parse([]byte(strings.Replace(pools, "copies: 3", "copies: 101", 1)), t.TempDir())
+	require.ErrorContains(t, err, "copies: 101 is not between 0 and 100")
+}
+
+func TestStepsMustBeKnown(t *testing.T) {
+	for _, text := range []string{"stepsSeen: {Draim: 1}", "stepsNeverSeen: [Draim]", "removedInOrder: [Draim]"} {
+		_, err := Parse([]byte(minimal+"expect: {"+text+"}"), t.TempDir())
+		require.ErrorContains(t, err, `"Draim" is not one of`)
+	}
+	_, err := Parse([]byte(minimal+"expect: {removedAfterDriverEnd: {x: 1}, idleToDeletedSeconds: 0}\ncoordinator: {instances: 5, afterEvent: {event: never}}"), t.TempDir())
+	require.ErrorContains(t, err, `there is no driver "x"`)
+	require.ErrorContains(t, err, "0 is not above zero")
+	require.ErrorContains(t, err, "5 is not between 1 and 4")
+	require.ErrorContains(t, err, `"never" is not an event`)
 }

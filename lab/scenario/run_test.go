@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -241,4 +242,20 @@ func TestHappened(t *testing.T) {
 	assert.Equal(t, []string{"patched", "pool", "shrunk", "nodes", "pods", "cordon", "mark"}, happened())
 	require.True(t, do(t, r).Passed)
 	assert.Subset(t, happened(), []string{"started", "ended"})
+}
+
+func TestLoseLease(t *testing.T) {
+	s := mustParse(t, minimal)
+	lab := newFakeLab()
+	r := newTestRun(t, s, lab, "")
+	_, err := r.Inject(t.Context(), &Fault{Kind: FaultLoseLease})
+	require.ErrorIs(t, err, ErrNoTarget)
+	who := "coordinator"
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: leaseNamespace, Name: leaseName}, Spec: coordinationv1.LeaseSpec{HolderIdentity: &who}}
+	require.NoError(t, lab.client.Create(t.Context(), lease))
+	target, err := r.Inject(t.Context(), &Fault{Kind: FaultLoseLease})
+	require.NoError(t, err)
+	assert.Equal(t, "tandem-system/tandem-coordinator", target)
+	require.NoError(t, lab.client.Get(t.Context(), client.ObjectKeyFromObject(lease), lease))
+	assert.Equal(t, "somebody-else", *lease.Spec.HolderIdentity)
 }
