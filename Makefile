@@ -18,6 +18,8 @@ KEEP          ?=
 RUN           ?= .
 CASES         ?= default
 RUNS          ?= 1
+N             ?= 200
+SEED          ?= 1
 export GOFLAGS := -buildvcs=false
 export GOTOOLCHAIN := local
 
@@ -100,7 +102,7 @@ CHECKS        ?= 1000000
 soak: | preflight ## The planner's rules on a million generated worlds (CHECKS=n), about a quarter of an hour
 	$(GO) test -count=1 -timeout 0 -run 'Rules|ScaleFree' ./pkg/planner -rapid.checks=$(CHECKS)
 
-.PHONY: unit-lab integration figures e2e test test-ray generate clean
+.PHONY: unit-lab integration figures e2e chaos by-name test test-ray generate clean
 unit-lab: $(LAB) $(VENV)/.installed
 	cd lab && LAB_BINARY=$(LAB) LAB_ASSETS=$(BIN)/assets LAB_VENV=$(VENV) $(GO) test -vet=off -count=1 -p 1 -timeout 30m $$($(GO) list ./... | grep -v /e2e)
 
@@ -109,7 +111,13 @@ integration: $(LAB) ## Tests of the adapters against a real API server
 	KUBEBUILDER_ASSETS=$$dir $(GO) test -count=1 -timeout 10m ./pkg/capi/...
 
 e2e: $(COORDINATOR) $(LAB) $(VENV)/.installed ## End-to-end scenarios on real parts (RUN=regexp picks some)
-	cd lab && LAB_BINARY=$(LAB) COORDINATOR_BINARY=$(COORDINATOR) LAB_VENV=$(VENV) $(GO) test -vet=off -tags e2e -count=1 -timeout 60m -v -run '$(RUN)' ./e2e
+	cd lab && LAB_BINARY=$(LAB) COORDINATOR_BINARY=$(COORDINATOR) LAB_VENV=$(VENV) $(GO) test -vet=off -tags e2e -count=1 -parallel 12 -timeout 60m -v -run '$(RUN)' ./e2e
+
+chaos: $(COORDINATOR) $(LAB) $(VENV)/.installed ## Real Ray under random faults: make chaos N=200 SEED=1
+	$(LAB) chaos --n $(N) --seed $(SEED) --coordinator $(COORDINATOR) --venv $(VENV) --report $(BIN)/chaos.json
+
+by-name: $(COORDINATOR) $(LAB) $(VENV)/.installed ## Ten Machines, one idle: exactly that one goes, 20 times of 20
+	$(LAB) run lab/scenarios/p-by-name.yaml --coordinator $(COORDINATOR) --venv $(VENV) --report $(BIN)/by-name.json
 
 figures: $(COORDINATOR) $(LAB) $(VENV)/.installed ## Measure: demand visible in the GCS to MachineDeployment patched, 24 waves
 	$(LAB) run lab/scenarios/figures/waves.yaml --coordinator $(COORDINATOR) --venv $(VENV) --report $(BIN)/waves.json
@@ -127,7 +135,8 @@ unit-bench: | preflight ## Unit tests of the comparison with Karpenter
 
 test: unit unit-lab unit-bench integration test-ray e2e ## Everything, end-to-end included
 
-generate: | preflight ## Regenerate the protobuf code
+generate: | preflight ## Regenerate docs/faults.md and the protobuf code
+	$(GO) run ./docs/faults
 	pkg/demand/gcs/generate.sh
 
 clean: ## Remove everything that was built or installed
