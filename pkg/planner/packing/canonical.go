@@ -293,11 +293,9 @@ func (c *canon) comparePatterns(a, b Pattern) int {
 }
 
 func (p *part) weight() float64 {
-	var k float64
-	for i := range p.knap {
-		if p.knap[i].shared {
-			k = 1
-		}
+	k := 0.0
+	if p.shares() {
+		k = 1
 	}
 	return math.Pow(float64(p.n), 1.7)*(1+k) + 4
 }

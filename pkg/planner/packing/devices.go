@@ -53,26 +53,25 @@ func (d *devices) put(gpu, n int64) {
 // pack places fractions, the largest first, on so many devices, and returns
 // what stays free of each device used, or nil. Where the search is cut short it
 // is not sure that there is no way.
-func pack(fractions []int64, bins int64) (free []int64, sure bool) {
-	var sum, halves int64
-	for _, v := range fractions {
-		sum += v
-		switch {
-		case v > Device/2:
-			halves += 2
-		case v == Device/2:
-			halves++
+func pack(fractions []int64, bins int64) (free []int64, sure bool, steps int64) {
+	for f := range int64(5) {
+		var need float64
+		for _, v := range fractions {
+			need += dualFeasible(v, f)
+		}
+		if need > float64(bins)+1e-9 {
+			return nil, true, 5
 		}
 	}
-	if sum > bins*Device || halves > 2*bins {
-		return nil, true
-	}
-	s := packer{f: fractions, free: make([]int64, 0, bins), bins: int(bins), left: 400}
+	s := packer{f: fractions, free: make([]int64, 0, bins), bins: int(bins), left: packSteps}
 	if s.place(0) {
-		return s.free, true
+		return s.free, true, int64(packSteps - s.left)
 	}
-	return nil, s.left > 0
+	return nil, s.left > 0, int64(packSteps - s.left)
 }
+
+// packSteps bounds the search for a way to place fractions.
+const packSteps = 100
 
 type packer struct {
 	f, free    []int64

@@ -4,15 +4,21 @@ import "math"
 
 // proof is a set of duals with, for each class, a bound on what any filling is
 // worth under them. It proves a bound for any demand.
-type proof struct{ y, upper []float64 }
+type proof struct {
+	y, upper []float64
+	factor   float64 // by which the duals are scaled
+}
 
-// prove keeps the proof if it is the best so far.
-func (p *part) prove(y, upper []float64) {
-	if v := p.bestBound(y, upper); v > p.bound {
-		p.bound = v
-		p.proof.y = append(p.proof.y[:0], y[:p.n]...)
-		p.proof.upper = append(p.proof.upper[:0], upper...)
+// prove keeps the proof if it is the best so far, and tells so.
+func (p *part) prove(y, upper []float64) bool {
+	v, factor := p.bestBound(y, upper)
+	if v <= p.bound {
+		return false
 	}
+	p.bound, p.proof.factor = v, factor
+	p.proof.y = append(p.proof.y[:0], y[:p.n]...)
+	p.proof.upper = append(p.proof.upper[:0], upper...)
+	return true
 }
 
 // fluid proves a first bound and gives first duals: a pod costs at least its
@@ -58,33 +64,38 @@ func (p *part) fluid() []float64 {
 }
 
 // generate solves the linear program by column generation until no filling of
-// any class is worth more than its price, or the work is used up. The duals
-// that fillings are made for are smoothed, which saves rounds.
+// any class is worth more than its price, or the work is used up. While it
+// knows few patterns its duals jump about, so they are held in a box around
+// those that have proven the best bound; the box grows as it is exhausted.
 func (m *master) generate(until int64) {
 	p := m.p
-	g := &generation{m: m, smooth: make([]float64, m.rows), upper: make([]float64, p.K), branches: 60}
-	copy(g.smooth, m.y)
-	for round := 0; p.work < until; round++ {
+	g := &generation{m: m, upper: make([]float64, p.K), branches: fewBranches, fills: 8, duals: make([]float64, m.rows), f: newFiller(p), random: newRandom()}
+	width := 0.1
+	centre := p.centre()
+	m.box(centre, width)
+	for p.work < until {
 		m.release()
-		alpha := 0.6
-		if round == 0 || g.exactly {
-			alpha = 0
-		}
-		for i := range g.smooth {
-			g.smooth[i] = alpha*g.smooth[i] + (1-alpha)*m.y[i]
-		}
 		added, closed := g.round()
-		p.prove(g.smooth, g.upper)
+		better := p.prove(g.duals, g.upper)
 		objective := m.objective()
-		if objective-p.bound <= 2e-6*objective {
-			return
-		}
+		near := objective-p.bound <= 2e-6*objective
 		switch {
+		case near && !m.boxed():
+			return
+		case (near || added == 0) && m.boxed():
+			// The box is exhausted: a wider one around where it led to.
+			width *= 1.3
+			for i := range centre {
+				centre[i] = max(0, m.y[i])
+			}
+			m.box(centre, width)
+		case near || added == 0 && closed:
+			return
+		case better:
+			centre = p.centre()
+			m.box(centre, width)
 		case added > 0:
-			g.exactly = false
-		case !g.exactly:
-			g.exactly = true
-		case closed || g.branches > 1<<22:
+		case g.branches > 1<<22:
 			return
 		default:
 			g.branches *= 8
@@ -92,36 +103,103 @@ func (m *master) generate(until int64) {
 	}
 }
 
-type generation struct {
-	m        *master
-	smooth   []float64
-	upper    []float64
-	branches int64
-	exactly  bool // the duals are not smoothed
+// centre is the best proven duals of the shapes.
+func (p *part) centre() []float64 {
+	c := make([]float64, p.n)
+	for i, v := range p.proof.y {
+		c[i] = v * p.proof.factor
+	}
+	return c
 }
 
-// round makes fillings of every class for the smoothed duals and brings in
-// those that lower the cost. closed tells that every search went to its end.
+// fewBranches is how far a search goes while there are other ways to a filling.
+const fewBranches = 60
+
+type generation struct {
+	m        *master
+	duals    []float64
+	upper    []float64
+	branches int64
+	fills    int
+	f        *filler
+	order    []ranked
+	random   random
+}
+
+// draw fills nodes of the class in orders that are shaken: by value for room,
+// large pods first to some degree.
+func (g *generation) draw(s *knapsack, price float64) (fresh []int) {
+	p, m := g.m.p, g.m
+	fills := g.fills
+	if s.table != nil {
+		fills /= 4
+	}
+	for t := range fills {
+		noise, large := 0.1*float64(t%4), [...]float64{0, 0.3, 3}[t%3]
+		g.order = g.order[:0]
+		for q := range s.items {
+			if s.val[q] > 0 && s.rc[q] > -0.3*price {
+				key := s.val[q] / (s.weight(q) + 1e-3*s.spread(q)*price + 1e-300) * (1 + large*s.spread(q)) * (1 + noise*(g.random.share()-0.5))
+				g.order = append(g.order, ranked{q, key})
+			}
+		}
+		sortRanked(g.order)
+		g.f.start(s.k)
+		value := 0.0
+		for _, o := range g.order {
+			i := s.items[o.q]
+			value += s.val[o.q] * float64(g.f.add(i, p.d[i]))
+		}
+		p.work += int64(len(g.order)*20 + 3*len(s.items))
+		if value > price*(1+1e-6) {
+			m.cols = append(m.cols, g.f.column(s.k))
+			fresh = append(fresh, len(m.cols)-1)
+		}
+	}
+	return fresh
+}
+
+// round makes fillings of every class for the duals and brings in those
+// that lower the cost. closed tells that every search went to its end.
 func (g *generation) round() (added int, closed bool) {
 	m, p := g.m, g.m.p
 	closed = true
+	for r, v := range m.y {
+		g.duals[r] = max(0, v)
+		if r >= p.n {
+			g.duals[r] = min(0, v)
+		}
+	}
 	for k, s := range p.knap {
 		if len(s.items) == 0 || p.limit[k] == 0 {
 			g.upper[k] = 0
 			continue
 		}
-		price := p.price[k] - min(0, g.smooth[p.n+k])
-		s.value(g.smooth, p.d)
+		price := p.price[k] - g.duals[p.n+k]
+		s.value(g.duals, p.d)
 		s.relax(true)
 		floor := price * (1 + 1e-6)
 		if price == 0 {
 			floor = 1e-9 * s.upper
 		}
-		var fresh []int
+		fresh := g.draw(s, price)
+		bound := math.Inf(1)
+		if s.table != nil {
+			bound = s.table.solve()
+			if value := s.table.column(g.f); value > price*(1+1e-6) {
+				m.cols = append(m.cols, g.f.column(k))
+				fresh = append(fresh, len(m.cols)-1)
+			}
+		}
 		s.search.onBest = func() { fresh = append(fresh, m.add(s, s.search.best)) }
-		g.upper[k] = s.search.run(floor, g.branches)
+		branches := g.branches
+		if s.table != nil && branches == fewBranches {
+			branches = 0
+		}
+		g.upper[k] = s.search.run(floor, branches)
 		s.search.onBest = nil
-		closed = closed && s.search.left >= 0
+		closed = closed && (s.search.left >= 0 || bound <= floor)
+		g.upper[k] = min(g.upper[k], bound)
 		// The best first: it may make the others useless.
 		for q := len(fresh) - 1; q >= 0; q-- {
 			rc := m.reduced(&m.cols[fresh[q]])

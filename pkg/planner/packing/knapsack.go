@@ -30,7 +30,10 @@ type knapsack struct {
 	xb    []float64
 	col   []float64
 
+	// dim is the dimension of each resource, or -1.
+	dim    []int
 	search search
+	table  *table // where pods share devices
 }
 
 type itemState int8
@@ -56,6 +59,9 @@ func newKnapsack(p *part, k int, refused func(int) bool) *knapsack {
 	s.lam, s.basis, s.xb, s.col = make([]float64, s.m), make([]int, s.m), make([]float64, s.m), make([]float64, s.m)
 	s.inv = make([]float64, s.m*s.m)
 	s.search.init(s)
+	if s.shared && len(s.items) < 1<<15 {
+		s.table = newTable(s)
+	}
 	return s
 }
 
@@ -77,7 +83,7 @@ func (p *part) fitEmpty(i, k int) int64 {
 func (s *knapsack) measure() {
 	p, k := s.p, s.k
 	var dims [][]float64
-	add := func(share func(i int) float64) {
+	add := func(share func(i int) float64) bool {
 		v, any := make([]float64, len(s.items)), false
 		for q, i := range s.items {
 			v[q] = share(i)
@@ -86,14 +92,19 @@ func (s *knapsack) measure() {
 		if any {
 			dims = append(dims, v)
 		}
+		return any
 	}
+	s.dim = make([]int, p.R)
 	for r := range p.R {
-		add(func(i int) float64 {
+		s.dim[r] = -1
+		if add(func(i int) float64 {
 			if p.size[i][r] == 0 {
 				return 0
 			}
 			return float64(p.size[i][r]) / float64(p.capacity[k][r])
-		})
+		}) {
+			s.dim[r] = len(dims) - 1
+		}
 	}
 	functions := 1
 	if s.shared {

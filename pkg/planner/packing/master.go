@@ -26,8 +26,11 @@ type master struct {
 	y     []float64 // duals
 	cols  []column
 	big   float64 // price of a pod left out
-	dir   []float64
-	nz    []int32
+	// out is the price of a pod left out and in the refund for one too many,
+	// by shape: while patterns are few they hold the duals between them.
+	out, in []float64
+	dir     []float64
+	nz      []int32
 }
 
 // The variables that are not columns, as basis entries: leaving a pod of shape
@@ -43,10 +46,11 @@ func newMaster(p *part) *master {
 		m.big = max(m.big, v)
 	}
 	m.big = 50*m.big + 1
+	m.out, m.in = make([]float64, p.n), make([]float64, p.n)
 	for r := range R {
 		m.inv[r*R+r], m.basis[r] = 1, -1-r
 		if r < p.n {
-			m.x[r], m.y[r] = float64(p.d[r]), m.big
+			m.x[r], m.y[r], m.out[r] = float64(p.d[r]), m.big, m.big
 		} else {
 			m.x[r] = float64(p.limit[r-p.n])
 		}
@@ -54,35 +58,54 @@ func newMaster(p *part) *master {
 	return m
 }
 
-// seed starts from one pattern for each shape, of the class that holds it at
-// the lowest price and has stock left.
-func (m *master) seed() {
-	p, R := m.p, m.rows
-	used := make([]float64, p.K)
-	for i := range p.n {
-		best, each, price := -1, int64(0), math.Inf(1)
-		for k := range p.knap {
-			q, ok := slices.BinarySearch(p.knap[k].items, i)
-			if !ok {
-				continue
-			}
-			n := p.knap[k].full[q]
-			if c := p.price[k] / float64(n); c < price && used[k]+float64(p.d[i])/float64(n) <= float64(p.limit[k]) {
-				best, each, price = k, n, c
-			}
+// box holds the dual of every shape near a centre, or lets it go where there
+// is none.
+func (m *master) box(centre []float64, width float64) {
+	for i := range m.p.n {
+		m.out[i], m.in[i] = m.big, 0
+		if centre != nil {
+			c := max(centre[i], 1e-9*m.big)
+			m.out[i], m.in[i] = min(m.big, c*(1+width)), c*max(0, 1-width)
 		}
-		if best < 0 {
-			continue
-		}
-		m.cols = append(m.cols, column{best, []int32{int32(i)}, []int64{each}})
-		share := 1 / float64(each)
-		m.basis[i], m.inv[i*R+i], m.inv[(p.n+best)*R+i] = len(m.cols)-1, share, -share
-		m.x[i] = float64(p.d[i]) * share
-		used[best] += m.x[i]
-		m.y[i] = price
 	}
-	for k := range p.K {
-		m.x[p.n+k] = float64(p.limit[k]) - used[k]
+	R := m.rows
+	for i := range m.y {
+		m.y[i] = 0
+	}
+	for r, b := range m.basis {
+		if c := m.cost(b); c != 0 {
+			for i, v := range m.inv[r*R : r*R+R] {
+				m.y[i] += c * v
+			}
+		}
+	}
+	m.p.work += int64(R*R) / 2
+}
+
+// boxed tells whether the box keeps the program from its own optimum.
+func (m *master) boxed() bool {
+	for r, b := range m.basis {
+		if m.x[r] > 1e-9 && (b < 0 && b >= -m.p.n && m.out[-1-b] < m.big || b < -m.rows && m.in[-1-m.rows-b] > 0) {
+			return true
+		}
+	}
+	return false
+}
+
+// settle solves the program over the patterns that there are.
+func (m *master) settle(until int64) {
+	for m.p.work < until {
+		m.release()
+		best, least := -1, -1e-9*m.big
+		for j := range m.cols {
+			if rc := m.reduced(&m.cols[j]); rc < least {
+				best, least = j, rc
+			}
+			m.p.work += int64(len(m.cols[j].idx))
+		}
+		if best < 0 || !m.enter(best) {
+			return
+		}
 	}
 }
 
@@ -91,7 +114,9 @@ func (m *master) cost(b int) float64 {
 	case b >= 0:
 		return m.p.price[m.cols[b].k]
 	case b >= -m.p.n:
-		return m.big
+		return m.out[-1-b]
+	case b < -m.rows:
+		return -m.in[-1-m.rows-b]
 	}
 	return 0
 }
@@ -189,15 +214,17 @@ func (m *master) pivot(leave, j int, step, rc float64) {
 	m.p.work += int64(touched*len(m.nz)) + int64(3*R)
 }
 
-// release lets demand be exceeded where its dual is negative.
+// release brings in the slacks that lower the cost.
 func (m *master) release() {
 	for range 4 {
 		again := false
 		for i := range m.p.n {
-			if m.y[i] < -1e-9*m.big {
-				rc := m.y[i]
+			if rc := m.y[i] - m.in[i]; rc < -1e-9*m.big {
 				m.unit(i, -1)
 				again = m.ratio(m.surplus(i), rc) || again
+			} else if rc := m.out[i] - m.y[i]; rc < -1e-9*m.big {
+				m.unit(i, 1)
+				again = m.ratio(-1-i, rc) || again
 			}
 		}
 		for k := range m.p.K {
@@ -304,8 +331,8 @@ func (m *master) dualEntering(leave int) (enter int, rc float64) {
 		try(j, a, v)
 	}
 	for i := range p.n {
-		try(m.surplus(i), -row[i], m.y[i])
-		try(-1-i, row[i], m.big-m.y[i])
+		try(m.surplus(i), -row[i], m.y[i]-m.in[i])
+		try(-1-i, row[i], m.out[i]-m.y[i])
 	}
 	for k := range p.K {
 		try(-1-(p.n+k), row[p.n+k], -m.y[p.n+k])
@@ -330,7 +357,7 @@ func (m *master) add(s *knapsack, count []int64) int {
 // filling of class k is worth under them: the duals may be scaled by any
 // factor, and a filling that is worth more than its price costs the stock of
 // its class. It is piecewise linear in the factor.
-func (p *part) bestBound(y, upper []float64) float64 {
+func (p *part) bestBound(y, upper []float64) (bound, factor float64) {
 	var worth float64
 	for i, d := range p.d {
 		worth += max(0, y[i]) * float64(d)
@@ -343,14 +370,13 @@ func (p *part) bestBound(y, upper []float64) float64 {
 		}
 	}
 	slices.SortFunc(knees, func(a, b knee) int { return cmp.Compare(a.at, b.at) })
-	var v, at float64
 	slope := worth
 	for _, k := range knees {
-		v += slope * (k.at - at)
-		at = k.at
+		bound += slope * (k.at - factor)
+		factor = k.at
 		if slope -= k.slope; slope <= 0 {
-			return v
+			break
 		}
 	}
-	return v
+	return bound, factor
 }

@@ -110,7 +110,7 @@ func Work(milliseconds float64) int64 {
 	return max(1, int64(min(milliseconds*unitsPerMillisecond, 1e15)))
 }
 
-const unitsPerMillisecond = 1e6
+const unitsPerMillisecond = 2.5e5
 
 // AutoBudget grows with the number of distinct shapes: enough for a dozen
 // shapes in 2 ms and for 300 in 50 ms.
@@ -136,7 +136,6 @@ func Solve(in Problem) Result {
 	for _, p := range parts {
 		total += p.weight()
 	}
-	var bound float64
 	left := budget
 	for _, p := range parts {
 		// What an easier part leaves of its share goes to those after it.
@@ -145,6 +144,12 @@ func Solve(in Problem) Result {
 		p.budget = share
 		p.solve()
 		left -= min(left, p.work)
+	}
+	var bound float64
+	for _, p := range parts {
+		before := p.work
+		p.resume(left)
+		left -= min(left, p.work-before)
 		out.Work += p.work
 		bound += p.bound
 		c.report(p, &out)
@@ -153,21 +158,21 @@ func Solve(in Problem) Result {
 	for k, n := range out.Nodes {
 		out.Cost = addSat(out.Cost, mulSat(n, max(0, in.Classes[k].Price)))
 	}
-	out.Bound = min(out.Cost, floorSafe(bound))
+	out.Bound = min(out.Cost, wholeBound(bound))
 	return out
 }
 
-// floorSafe rounds down by more than the error of the sums that made v.
-func floorSafe(v float64) int64 {
-	v *= 1 - 1e-9
+// wholeBound takes more off v than the error of the sums that made it, and
+// rounds up: prices are whole numbers, so costs are.
+func wholeBound(v float64) int64 {
+	v = math.Ceil(v * (1 - 1e-10))
 	if !(v > 0) {
 		return 0
 	}
 	if v >= math.MaxInt64 {
 		return math.MaxInt64
 	}
-	// A bound that is whole but for the margin is whole: prices are.
-	return int64(math.Floor(v))
+	return int64(v)
 }
 
 func addSat(a, b int64) int64 {

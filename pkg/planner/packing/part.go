@@ -17,6 +17,7 @@ type part struct {
 	bound        float64
 	proof        proof
 	best         solution
+	repair       *repair
 }
 
 // run is a number of equal nodes.
@@ -48,30 +49,35 @@ func (p *part) near() bool {
 
 func (p *part) solve() {
 	y := p.fluid()
+	y = p.assign(y)
 	for k := range p.knap {
 		p.knap[k].value(y, p.d)
 		p.knap[k].relax(false)
 	}
-	p.best = p.greedy(y, p.price, nil)
+	p.best = p.greedy(y, p.price, 0, nil)
+	for _, large := range [...]float64{0.3, 10, 1, 3, 0.1} {
+		if p.near() || p.work > p.budget/8 {
+			break
+		}
+		p.keep(p.greedy(y, p.price, large, nil))
+	}
 	if p.near() || p.work > p.budget {
 		p.close()
 		return
 	}
 	m := newMaster(p)
-	m.seed()
+	m.generate(p.work + (p.budget-p.work)*p.tenths()/10)
 	for _, r := range p.best.runs {
 		m.cols = append(m.cols, r.column)
-		if m.reduced(&r.column) < 0 {
-			m.enter(len(m.cols) - 1)
-		}
 	}
-	m.generate(p.work + (p.budget-p.work)*6/10)
+	m.box(nil, 0)
+	m.settle(p.work + (p.budget-p.work)*3/10)
 	prices := make([]float64, p.K)
 	for k := range prices {
 		prices[k] = p.price[k] - min(0, m.y[p.n+k])
 	}
 	for i := range y {
-		y[i] = max(m.y[i], 1e-9*m.big*float64(1)/1e3)
+		y[i] = max(m.y[i], 1e-12*m.big)
 	}
 	for k := range p.knap {
 		p.knap[k].value(y, p.d)
@@ -81,10 +87,36 @@ func (p *part) solve() {
 	if !p.near() && p.work < p.budget {
 		p.keep(m.dive(y, prices))
 	}
-	if !p.near() && p.work < p.budget {
-		newRepair(p, y, prices).improve()
-	}
+	p.repair = newRepair(p, y, prices)
+	p.repair.improve()
 	p.close()
+}
+
+// tenths of the budget go to column generation: more where pods share devices,
+// because there good patterns are rare and all else follows from them.
+func (p *part) tenths() int64 {
+	if p.shares() {
+		return 7
+	}
+	return 5
+}
+
+func (p *part) shares() bool {
+	for _, s := range p.knap {
+		if s.shared {
+			return true
+		}
+	}
+	return false
+}
+
+// resume goes on with the repair, with so much more work.
+func (p *part) resume(work int64) {
+	if p.repair != nil && !p.near() {
+		p.budget = p.work + work
+		p.repair.improve()
+		p.close()
+	}
 }
 
 func (p *part) keep(s solution) {
@@ -107,7 +139,7 @@ func (p *part) close() {
 	}
 	d := p.d
 	p.d = placed
-	p.bound = p.bestBound(p.proof.y, p.proof.upper)
+	p.bound, _ = p.bestBound(p.proof.y, p.proof.upper)
 	p.d = d
 }
 

@@ -13,7 +13,8 @@ type repair struct {
 	runs   []run
 	waste  []float64 // what a node of the run costs more than it holds
 	left   []int64
-	seed   uint64
+	random
+	large float64 // how much large pods come first
 
 	rest    []int64 // pods to be placed, by shape
 	touched []int
@@ -26,7 +27,7 @@ type repair struct {
 }
 
 func newRepair(p *part, y, prices []float64) *repair {
-	r := &repair{p: p, y: y, prices: prices, left: p.clone(p.limit), rest: make([]int64, p.n), order: make([][]ranked, p.K), noise: make([]float64, p.n), f: newFiller(p), seed: 0x9E3779B97F4A7C15}
+	r := &repair{p: p, y: y, prices: prices, left: p.clone(p.limit), rest: make([]int64, p.n), order: make([][]ranked, p.K), noise: make([]float64, p.n), f: newFiller(p), random: newRandom()}
 	for _, n := range p.best.runs {
 		r.push(n)
 		r.left[n.k] -= n.nodes
@@ -43,7 +44,7 @@ func newRepair(p *part, y, prices []float64) *repair {
 			r.touched = append(r.touched, i)
 		}
 	}
-	for k, s := range p.knap {
+	for _, s := range p.knap {
 		at := make([]int32, p.n)
 		for i := range at {
 			at[i] = -1
@@ -52,18 +53,8 @@ func newRepair(p *part, y, prices []float64) *repair {
 			at[i] = int32(q)
 		}
 		r.pos = append(r.pos, at)
-		_ = k
 	}
 	return r
-}
-
-// next is a number below n from a fixed sequence: the search must wander, and
-// must wander the same way every time.
-func (r *repair) next(n int) int {
-	r.seed ^= r.seed << 13
-	r.seed ^= r.seed >> 7
-	r.seed ^= r.seed << 17
-	return int((r.seed >> 11) % uint64(n))
 }
 
 func (r *repair) push(n run) {
@@ -193,14 +184,14 @@ func (r *repair) recreate(limit float64, before int64, noisy bool) (cost float64
 			r.noise[i] *= 0.8 + 0.4*float64(r.next(1024))/1024
 		}
 	}
+	r.large = [...]float64{0.3, 1, 3, 0.1}[r.next(4)]
 	r.rank()
 	rest = r.restSum()
 	for rest > 0 {
-		k, whole := r.choose(limit-cost, rest)
+		k := r.choose(limit-cost, rest)
 		if k < 0 {
 			break
 		}
-		_ = whole
 		n := run{r.f.column(k), 1}
 		for q, i := range n.idx {
 			r.rest[i] -= n.cnt[q]
@@ -226,7 +217,7 @@ func (r *repair) rank() {
 			if q < 0 {
 				continue
 			}
-			key := r.noise[i] / (s.weight(int(q)) + 1e-3*s.spread(int(q))*r.prices[k] + 1e-300)
+			key := r.noise[i] / (s.weight(int(q)) + 1e-3*s.spread(int(q))*r.prices[k] + 1e-300) * (1 + r.large*s.spread(int(q)))
 			at := len(v)
 			v = append(v, ranked{i, key})
 			for ; at > 0 && (v[at-1].key < key || v[at-1].key == key && v[at-1].q > i); at-- {
@@ -242,7 +233,7 @@ func (r *repair) rank() {
 // choose fills a node of every class and keeps the best in the filler: the
 // cheapest that holds the whole rest if it is within the limit, else the one
 // worth most for its price.
-func (r *repair) choose(limit float64, rest int64) (best int, whole bool) {
+func (r *repair) choose(limit float64, rest int64) (best int) {
 	p := r.p
 	best = -1
 	bestValue, cheapest := 0.0, -1
@@ -267,7 +258,7 @@ func (r *repair) choose(limit float64, rest int64) (best int, whole bool) {
 	if best >= 0 {
 		r.fill(best)
 	}
-	return best, cheapest >= 0
+	return best
 }
 
 func (r *repair) fill(k int) (value float64, count int64) {
@@ -280,6 +271,23 @@ func (r *repair) fill(k int) (value float64, count int64) {
 		value += r.noise[o.q] * float64(n)
 		count += n
 	}
-	r.p.work += int64(len(r.order[k]) * 8)
+	r.p.work += int64(len(r.order[k])*8 + 4*len(r.f.used)*(1+len(r.f.gpu.free)))
 	return value, count
 }
+
+// random is a fixed sequence: the search must wander, and must wander the same
+// way every time.
+type random struct{ state uint64 }
+
+func newRandom() random { return random{0x9E3779B97F4A7C15} }
+
+// next is a number below n.
+func (r *random) next(n int) int {
+	r.state ^= r.state << 13
+	r.state ^= r.state >> 7
+	r.state ^= r.state << 17
+	return int((r.state >> 11) % uint64(n))
+}
+
+// share is a number from 0 to 1.
+func (r *random) share() float64 { return float64(r.next(1<<16)) / (1 << 16) }

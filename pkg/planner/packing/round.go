@@ -103,7 +103,7 @@ func (s *plan) finish() solution {
 
 // greedy places a rest of the demand, all of it if s is nil: again and again
 // the node whose filling is worth most for its price.
-func (p *part) greedy(y, prices []float64, s *plan) solution {
+func (p *part) greedy(y, prices []float64, large float64, s *plan) solution {
 	if s == nil {
 		s = p.newPlan()
 	}
@@ -112,7 +112,7 @@ func (p *part) greedy(y, prices []float64, s *plan) solution {
 		for q, i := range kn.items {
 			if s.res[i] > 0 && s.left[k] > 0 {
 				w := kn.weight(q) + 1e-3*kn.spread(q)*max(prices[k], 1e-9)
-				order[k] = append(order[k], ranked{q, y[i] / (w + 1e-300)})
+				order[k] = append(order[k], ranked{q, y[i] / (w + 1e-300) * (1 + large*kn.spread(q))})
 			}
 		}
 		sortRanked(order[k])
@@ -176,7 +176,7 @@ func (m *master) floors(s *plan) {
 func (m *master) floorGreedy(y, prices []float64) solution {
 	s := m.p.newPlan()
 	m.floors(s)
-	return m.p.greedy(y, prices, s)
+	return m.p.greedy(y, prices, 1, s)
 }
 
 // dive rounds the linear program pattern by pattern: the one nearest to a
@@ -210,5 +210,5 @@ func (m *master) dive(y, prices []float64) solution {
 			break
 		}
 	}
-	return p.greedy(y, prices, s)
+	return p.greedy(y, prices, 1, s)
 }

@@ -258,8 +258,8 @@ func (b *search) again(gpu, x int64) {
 
 // exact decides what best fit by falling size could not.
 func (b *search) exact(fractions []int64, bins, whole int64) {
-	free, sure := pack(fractions, bins)
-	b.s.p.work += 400
+	free, sure, steps := pack(fractions, bins)
+	b.s.p.work += int64(len(fractions)) + 6*steps
 	if free == nil {
 		b.unsure, b.gpu.whole = !sure, -1
 		return
