@@ -109,7 +109,9 @@ func (p *packer) assess(c *candidate) (bool, error) {
 func (p *packer) shorten(run int, count int64) {
 	r := &p.runs[run]
 	r.left -= count
-	p.left -= count
+	if p.left == 0 {
+		return // nobody will be tried again
+	}
 	if r.left == 0 {
 		p.tree.kill(run)
 		p.count(r.shape, -1)

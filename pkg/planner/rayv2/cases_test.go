@@ -185,7 +185,7 @@ func bundle(o object) (Request, error) {
 					c.Kind = AntiAffinity
 				case "aff":
 				default:
-					return r, fmt.Errorf("reading placement constraint %q: it is neither anti: nor aff:", s)
+					return r, fmt.Errorf("reading placement constraint %q: want anti:LABEL or aff:LABEL", s)
 				}
 				r.Placement = append(r.Placement, c)
 			}

@@ -23,7 +23,10 @@ type run struct {
 // runsOf sorts requests as Ray does and joins equal neighbours.
 func (s *shapes) runsOf(requests []request) []run {
 	sorted := slices.DeleteFunc(slices.Clone(requests), func(r request) bool { return r.count <= 0 })
-	slices.SortStableFunc(sorted, s.compareRequests)
+	for i := range sorted {
+		sorted[i].place = i
+	}
+	slices.SortFunc(sorted, s.compareRequests)
 	runs := make([]run, 0, len(sorted))
 	for _, r := range sorted {
 		if n := len(runs); n == 0 || runs[n-1].shape != r.shape {
@@ -255,6 +258,9 @@ func (p *packer) commit(n *node, c *candidate) error {
 	}
 	n.st = c.result
 	p.picked = append(p.picked, n)
+	for _, k := range c.taken {
+		p.left -= k.count
+	}
 	for _, k := range c.taken {
 		r := &p.runs[k.run]
 		for rest := k.count; rest > 0; {

@@ -68,6 +68,7 @@ type request struct {
 	sum   float64
 	index int
 	count int64
+	place int // in the demand, which decides between those that compare equal
 }
 
 // shapes holds every distinct shape of the input.
@@ -75,8 +76,10 @@ type shapes struct {
 	syms *symbols
 	seqs sequences
 	gpu  int
-	byID map[int]*shape
-	list []*shape
+	// plain has the shapes with amounts only, by the number of the amounts.
+	plain map[int]*shape
+	byID  map[int]*shape
+	list  []*shape
 	// ranks is the largest number of selectors of any shape.
 	ranks int
 }
@@ -93,6 +96,9 @@ func (s *shapes) request(r *Request, index int, count int64) request {
 }
 
 func (s *shapes) placement(list []PlacementConstraint) []placement {
+	if len(list) == 0 {
+		return nil
+	}
 	out := make([]placement, 0, len(list))
 	for _, c := range list {
 		out = append(out, placement{c.Kind, label{s.syms.id(c.Label), s.syms.id(c.Value)}})
@@ -102,7 +108,12 @@ func (s *shapes) placement(list []PlacementConstraint) []placement {
 
 // shape finds or makes the shape of a request, whose amounts are sorted.
 func (s *shapes) shape(list []amount, placements []placement, selectors []Selector) *shape {
-	key := s.seqs.ints(s.seqs.amounts(list), len(placements))
+	key, known := s.seqs.amounts(list), s.byID
+	if len(placements) == 0 && len(selectors) == 0 {
+		known = s.plain
+	} else {
+		key = s.seqs.ints(key, len(placements))
+	}
 	for _, c := range placements {
 		key = s.seqs.append(s.seqs.append(s.seqs.append(key, int(c.kind), 0), c.key, 0), c.value, 0)
 	}
@@ -112,7 +123,7 @@ func (s *shapes) shape(list []amount, placements []placement, selectors []Select
 		reqs = append(reqs, rs)
 		key = s.seqs.append(key, id, 0)
 	}
-	if sh, ok := s.byID[key]; ok {
+	if sh, ok := known[key]; ok {
 		return sh
 	}
 	sh := &shape{id: len(s.list), amounts: list, placement: placements, selectors: reqs}
@@ -128,7 +139,7 @@ func (s *shapes) shape(list []amount, placements []placement, selectors []Select
 		}
 	}
 	s.ranks = max(s.ranks, len(reqs))
-	s.byID[key] = sh
+	known[key] = sh
 	s.list = append(s.list, sh)
 	return sh
 }
@@ -154,7 +165,7 @@ func (s *shapes) selector(selector Selector, sortValues bool) ([]requirement, in
 }
 
 // compareRequests orders requests as Ray tries them: the more constrained and
-// the larger first. Requests that compare equal keep their order.
+// the larger first, and in their own order if they compare equal.
 func (s *shapes) compareRequests(a, b request) int {
 	if c := cmp.Compare(len(b.shape.placement), len(a.shape.placement)); c != 0 {
 		return c
@@ -168,7 +179,7 @@ func (s *shapes) compareRequests(a, b request) int {
 	if c := cmp.Compare(b.sum, a.sum); c != 0 {
 		return c
 	}
-	return s.compareAmounts(b.shape, a.shape)
+	return cmp.Or(s.compareAmounts(b.shape, a.shape), cmp.Compare(a.place, b.place))
 }
 
 func (sh *shape) firstSelector() int {
