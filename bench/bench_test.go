@@ -142,7 +142,10 @@ func TestCappedCase(t *testing.T) {
 
 func TestRelateLeavesOutWhatIsNotAllowed(t *testing.T) {
 	rows := []row{
-		{Case: "a", Cost: 90, CapsBroken: []string{"x 2 > 1"}}, {Case: "a", Cost: 110}, {Case: "a", Cost: 100}, {Case: "a", Cost: 10, Left: 1},
+		{Case: "a", Cost: 90, CapsBroken: []string{"x 2 > 1"}},
+		{Case: "a", Cost: 110},
+		{Case: "a", Cost: 100},
+		{Case: "a", Cost: 10, Left: 1},
 		{Case: "b", Cost: 7},
 	}
 	relate(rows)
