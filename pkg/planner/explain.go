@@ -109,6 +109,9 @@ func (p *planning) whyGrow(g *groupState) (Reason, string, []Alternative) {
 			}
 		}
 	}
+	if largest == nil {
+		return ReasonDemand, fmt.Sprintf("%d more of class %s at %s each, for demand that is unmet so far", g.growth(), cmp.Or(g.Class, "?"), money(g.price)), nil
+	}
 	slices.Sort(names)
 	for i, n := range names {
 		names[i] = fmt.Sprintf("%d %s", counts[n], n)

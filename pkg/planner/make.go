@@ -16,6 +16,7 @@ func Make(s Snapshot, m Memory) (Plan, Memory) {
 	if !p.tenantBound() {
 		p.settle() // 5: the nodes for all of it, by pattern and price
 	}
+	p.dropEmpty()
 	p.plan.Cost, p.plan.Bound = p.bound()
 	p.grow()
 	p.shrink()  // 8
@@ -53,6 +54,22 @@ func (p *planning) demand() {
 			p.follow(c)
 		}
 	}
+}
+
+// dropEmpty gives up new nodes on which nothing was put in the end. While some
+// demand is unmet, such a node is kept: the next plan puts it there.
+func (p *planning) dropEmpty() {
+	if len(p.unmet) > 0 {
+		return
+	}
+	p.fresh = slices.DeleteFunc(p.fresh, func(b *bin) bool {
+		if len(b.placed) > 0 {
+			return false
+		}
+		b.group.take(-1)
+		p.bought--
+		return true
+	})
 }
 
 // grow is phase 7: one absolute target for every group that needs more.
