@@ -54,9 +54,9 @@ func status(s *planner.Snapshot, st planner.RayNodeStatus, nodes ...int) {
 	}
 }
 
-// deleted makes node i one whose Machine somebody else deletes.
-func deleted(s *planner.Snapshot, i int) {
-	s.Machines[i].Deleting, s.Machines[i].Hook, s.Machines[i].WaitsForHook, s.Machines[i].DeletingSince = true, true, true, noon.Add(-time.Minute)
+// deleted makes a the node whose Machine somebody else deletes.
+func deleted(s *planner.Snapshot) {
+	s.Machines[0].Deleting, s.Machines[0].Hook, s.Machines[0].WaitsForHook, s.Machines[0].DeletingSince = true, true, true, noon.Add(-time.Minute)
 	s.NodeGroups[0].Replicas = 2
 }
 
@@ -65,14 +65,12 @@ func short(p planner.Plan) []string {
 	out := []string{}
 	for _, st := range p.Steps {
 		w := []string{string(st.Kind)}
-		switch st.Kind {
+		switch st.Kind { //nolint:exhaustive // the others change no number
 		case planner.StepGrow, planner.StepGrowWorkers, planner.StepShrinkWorkers, planner.StepRemove:
 			w = append(w, fmt.Sprintf("%d→%d", st.From, st.To))
 		default:
 		}
-		for _, m := range st.Machines {
-			w = append(w, m)
-		}
+		w = append(w, st.Machines...)
 		if len(st.Machines) == 0 {
 			w = append(w, st.Node)
 		}
@@ -318,12 +316,12 @@ func TestLeaving(t *testing.T) {
 		},
 		// Fault 35: somebody else deletes a Machine with work on it.
 		"deleted by others": {
-			world: func(s *world, _ *planner.Memory) { status(s, planner.RayNodeRunning, 0, 1, 2); deleted(s, 0) }, steps: []string{"Grow 2→3", "Cordon a wa"}, reason: "ns/a DeletedByOthers",
+			world: func(s *world, _ *planner.Memory) { status(s, planner.RayNodeRunning, 0, 1, 2); deleted(s) }, steps: []string{"Grow 2→3", "Cordon a wa"}, reason: "ns/a DeletedByOthers",
 		},
 		"deleted by others, cordoned": {
 			world: func(s *world, _ *planner.Memory) {
 				status(s, planner.RayNodeRunning, 0, 1, 2)
-				deleted(s, 0)
+				deleted(s)
 				cordoned(s, 0)
 				s.NodeGroups[0].Replicas = 3
 			},
@@ -333,7 +331,7 @@ func TestLeaving(t *testing.T) {
 			world: func(s *world, _ *planner.Memory) {
 				status(s, planner.RayNodeIdle, 0)
 				status(s, planner.RayNodeRunning, 1, 2)
-				deleted(s, 0)
+				deleted(s)
 				s.Nodes[0].Ready, s.Nodes[0].UnreadySince = false, noon.Add(-time.Hour)
 			}, steps: []string{"ReleaseHook ns/a"}, reason: "ns/a Unreachable",
 		},
@@ -341,7 +339,7 @@ func TestLeaving(t *testing.T) {
 		"deleted by others, out of reach, but Ray works": {
 			world: func(s *world, _ *planner.Memory) {
 				status(s, planner.RayNodeRunning, 0, 1, 2)
-				deleted(s, 0)
+				deleted(s)
 				cordoned(s, 0)
 				s.NodeGroups[0].Replicas, s.Nodes[0].Ready, s.Nodes[0].UnreadySince = 3, false, noon.Add(-time.Hour)
 			}, steps: []string{"Drain a wa PREEMPTION"},
@@ -349,7 +347,7 @@ func TestLeaving(t *testing.T) {
 		"break-glass": {
 			world: func(s *world, _ *planner.Memory) {
 				status(s, planner.RayNodeRunning, 0, 1, 2)
-				deleted(s, 0)
+				deleted(s)
 				s.Machines[0].Release, s.NodeGroups[0].Replicas = true, 3
 			}, steps: []string{"ReleaseHook ns/a"}, reason: "ns/a BreakGlass",
 		},

@@ -65,7 +65,7 @@ func gentle(t *rapid.T, s planner.Snapshot, plan planner.Plan) {
 	for _, st := range plan.Steps {
 		for _, r := range st.Pods {
 			p := pods[r.UID]
-			switch st.Kind {
+			switch st.Kind { //nolint:exhaustive // the others end no pod
 			case planner.StepDrain:
 				if st.Drain == planner.DrainIdle && (status[r.UID] != planner.RayNodeIdle || mode[p.RayCluster] != planner.ModeLead) || p.RayHead {
 					t.Fatalf("draining %s, which is %s in mode %s\n%s", p.Name, status[r.UID], mode[p.RayCluster], tell(plan))
@@ -88,7 +88,6 @@ func gentle(t *rapid.T, s planner.Snapshot, plan planner.Plan) {
 				if p.Blocks != "" || p.RayCluster != "" && mode[p.RayCluster] != planner.ModeOff {
 					t.Fatalf("evicting %s\n%s", p.Name, tell(plan))
 				}
-			default:
 			}
 		}
 	}

@@ -19,7 +19,8 @@ func plain() (planner.Snapshot, planner.Memory) {
 	s.Policy.DrainDeadline = minutes(5)
 	s.Classes = []planner.VMClass{{Name: "small", Capacity: cpu, Price: 1e6}, {Name: "large", Capacity: planner.Resources{planner.ResourceCPU: 8000}, Price: 2e6}}
 	for _, g := range []planner.NodeGroup{
-		{Name: "a1", Class: "small", Zone: "z1", Capacity: cpu}, {Name: "a2", Class: "small", Zone: "z2", Capacity: cpu},
+		{Name: "a1", Class: "small", Zone: "z1", Capacity: cpu},
+		{Name: "a2", Class: "small", Zone: "z2", Capacity: cpu},
 		{Name: "b1", Class: "large", Zone: "z1", Capacity: planner.Resources{planner.ResourceCPU: 8000}},
 	} {
 		g.Namespace, g.UID, g.Managed, g.Max = "ns", g.Name, true, 5
@@ -29,9 +30,9 @@ func plain() (planner.Snapshot, planner.Memory) {
 	return s, planner.Memory{At: noon.Add(-5 * time.Second)}
 }
 
-// machine adds a Machine to a group, with a Node if it has joined.
-func machine(s *planner.Snapshot, group int, name string, age time.Duration, joined bool) *planner.Machine {
-	g := &s.NodeGroups[group]
+// machine adds a Machine to the first group, with a Node if it has joined.
+func machine(s *planner.Snapshot, name string, age time.Duration, joined bool) *planner.Machine {
+	g := &s.NodeGroups[0]
 	g.Replicas++
 	m := planner.Machine{Namespace: "ns", Name: name, UID: "m" + name, Group: g.Key(), CreatedAt: noon.Add(-age)}
 	if joined {
@@ -42,9 +43,8 @@ func machine(s *planner.Snapshot, group int, name string, age time.Duration, joi
 	return &s.Machines[len(s.Machines)-1]
 }
 
-func onNode(s *planner.Snapshot, node, name string, milli int64) *planner.Pod {
+func onNode(s *planner.Snapshot, node, name string, milli int64) {
 	s.Pods = append(s.Pods, planner.Pod{Namespace: "x", Name: name, UID: name, Node: node, Shape: planner.PodShape{Requests: planner.Resources{planner.ResourceCPU: milli}}})
-	return &s.Pods[len(s.Pods)-1]
 }
 
 // grows names the groups that grow.
@@ -79,7 +79,7 @@ func TestFailedGrowth(t *testing.T) {
 		planner.FailureQuota: "b1", planner.FailureClass: "b1", planner.FailureImage: "b1",
 	} {
 		s, m := plain()
-		ma := machine(&s, 0, "m1", time.Minute, false)
+		ma := machine(&s, "m1", time.Minute, false)
 		ma.Failure, ma.FailureKind = "no", kind
 		plan, next := planner.Make(s, m)
 		require.NoError(t, planner.Check(s, plan))
@@ -101,7 +101,7 @@ func TestFailedGrowth(t *testing.T) {
 			assert.NotEqual(t, planner.StepRemember, st.Kind, "nothing new to note")
 		}
 		// A second failure rests longer.
-		ma = machine(&s, 0, "m2", time.Minute, false)
+		ma = machine(&s, "m2", time.Minute, false)
 		ma.Failure, ma.FailureKind = "no", kind
 		s.At = note[0].Until.Add(time.Second)
 		next.At = s.At.Add(-time.Second)
@@ -134,7 +134,7 @@ func TestAbsurdNote(t *testing.T) {
 func TestTemplateMismatch(t *testing.T) {
 	s, m := plain()
 	s.NodeGroups[0].CapacityFrom = "annotation"
-	machine(&s, 0, "m1", time.Hour, true)
+	machine(&s, "m1", time.Hour, true)
 	s.Nodes[0].Allocatable = planner.Resources{planner.ResourceCPU: 2000}
 	plan, _ := planner.Make(s, m)
 	assert.NotContains(t, grows(plan), "a1", tell(plan))
@@ -147,7 +147,7 @@ func TestLateGPU(t *testing.T) {
 	gpu := planner.Resources{planner.ResourceCPU: 4000, planner.ResourceGPU: planner.Unit}
 	s.NodeGroups[0].Capacity, s.NodeGroups[1].Max, s.NodeGroups[2].Max = gpu, 0, 0
 	s.Pods[0].Shape.Requests = planner.Resources{planner.ResourceGPU: planner.Unit}
-	ma := machine(&s, 0, "m1", 2*time.Minute, true)
+	ma := machine(&s, "m1", 2*time.Minute, true)
 	s.Nodes[0].Allocatable = planner.Resources{planner.ResourceCPU: 4000}
 	plan, _ := planner.Make(s, m)
 	assert.Empty(t, short(plan), "it is coming:\n%s", tell(plan))
@@ -177,7 +177,7 @@ func TestIneffective(t *testing.T) {
 // Fault 45: the clock jumps by an hour while a Machine boots; its deadline moves.
 func TestClockJumpGivesPatience(t *testing.T) {
 	s, m := plain()
-	machine(&s, 0, "m1", time.Minute, false)
+	machine(&s, "m1", time.Minute, false)
 	_, m = planner.Make(s, m)
 	s.At = s.At.Add(time.Hour)
 	for range 3 {
@@ -192,7 +192,7 @@ func TestClockJumpGivesPatience(t *testing.T) {
 func TestDeadlineIsLearned(t *testing.T) {
 	s, m := plain()
 	m.Boots = map[string][]planner.Duration{"small": {minutes(1), minutes(2), minutes(2)}}
-	machine(&s, 0, "m1", 7*time.Minute, false)
+	machine(&s, "m1", 7*time.Minute, false)
 	plan, _ := planner.Make(s, m)
 	assert.Equal(t, "a2", grows(plan), "three times two minutes have passed:\n%s", tell(plan))
 	plan, _ = planner.Make(s, planner.Memory{})
@@ -220,8 +220,8 @@ func TestOtherWorkloads(t *testing.T) {
 
 	s, m = plain()
 	s.Pods, s.Policy.VacantHold = nil, 0
-	machine(&s, 0, "m1", time.Hour, true)
-	machine(&s, 0, "m2", time.Hour, true)
+	machine(&s, "m1", time.Hour, true)
+	machine(&s, "m2", time.Hour, true)
 	onNode(&s, "m1", "few", 500)
 	onNode(&s, "m2", "many", 2500)
 	plan, _ = planner.Make(s, m)
@@ -258,7 +258,7 @@ func TestCancelWhatHasNotCome(t *testing.T) {
 	assert.Contains(t, short(plan), "ShrinkWorkers 4→3 wd", tell(plan))
 
 	s.Pods, s.RayClusters[0].WorkerGroups[0].Replicas = s.Pods[:3], 3
-	machine(&s, 0, "d", time.Minute, false)
+	machine(&s, "d", time.Minute, false)
 	plan, next = planner.Make(s, next)
 	assert.Empty(t, short(plan), tell(plan))
 	s.At = s.At.Add(time.Minute)
