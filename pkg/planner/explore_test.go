@@ -418,6 +418,7 @@ func (w mini) unsafe(next mini) string {
 // Fault 21: a pod is made anew while its node is on the way out.
 // Fault 35: somebody else deletes a Machine with Ray work on it.
 // Fault 42: a crash between any two writes.
+// Fault 44: a coordinator that was paused acts on what it saw before.
 func TestEveryInterleaving(t *testing.T) {
 	start := mini{Replicas: 2, Workers: 2, Faults: 2}
 	for i := range start.Slots {

@@ -16,7 +16,7 @@ import (
 //
 // Fault 12: two RayClusters share one node.
 // Fault 27: the node is not ready and Ray still works on it.
-// Fault 33: limits that contradict each other, and a max below what is there.
+// Fault 33: a max below what is there takes nothing that works.
 func TestRemovalRules(t *testing.T) {
 	rapid.Check(t, removalRules)
 }

@@ -122,7 +122,7 @@ func TestRestsEnd(t *testing.T) {
 	assert.Contains(t, short(plan), "Remember", "the note is taken away")
 }
 
-// Fault 44: a note that nobody could have written does not stop a group for ever.
+// A note that nobody could have written does not stop a group for ever.
 func TestAbsurdNote(t *testing.T) {
 	s, m := plain()
 	s.NodeGroups[0].Backoffs = []planner.Backoff{{Kind: planner.FailureOther, Until: noon.Add(1000 * time.Hour)}}
@@ -321,7 +321,6 @@ func TestDemandHold(t *testing.T) {
 
 // Fault 6: amounts that make no sense never buy anything.
 // Fault 13: a pod that waits and the demand that it was made for count once.
-// Fault 14: pods of nobody are ordinary pods.
 // Fault 15: a gang that cannot be whole buys nothing.
 func TestDemandCountsOnce(t *testing.T) {
 	s, m := led()
