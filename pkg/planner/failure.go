@@ -211,7 +211,7 @@ func (p *planning) cancelComing(g *groupState, budget *removal) {
 	}
 	var unjoined []*Machine
 	for _, m := range g.machines {
-		if m.Node == "" && !m.Deleting && m.Failure == "" && !p.overdue(m) && !m.ForeignMark {
+		if m.Node == "" && !m.Deleting && m.Failure == "" && !p.overdue(m) && !p.hopeless(m) && !m.ForeignMark {
 			unjoined = append(unjoined, m)
 		}
 	}

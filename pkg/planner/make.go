@@ -66,8 +66,8 @@ func (p *planning) dropEmpty() {
 		if len(b.placed) > 0 {
 			return false
 		}
-		b.group.take(-1)
-		p.bought--
+		b.group.take(-b.count)
+		p.bought -= b.count
 		return true
 	})
 }

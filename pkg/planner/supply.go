@@ -44,7 +44,6 @@ func (p *planning) credit() {
 }
 
 func (p *planning) creditGroup(g *groupState) {
-	g.profile, g.dense = p.profile(g.Labels, g.Taints), p.vector(g.Capacity)
 	g.class = p.class[g.Class]
 	g.price = p.price(g)
 	for _, m := range g.machines {
@@ -55,7 +54,7 @@ func (p *planning) creditGroup(g *groupState) {
 		switch {
 		case p.readyNode(m) != nil:
 			g.ready++
-		case m.Node == "" && (m.Failure != "" || p.overdue(m)):
+		case m.Node == "" && (m.Failure != "" || p.overdue(m) || p.hopeless(m)):
 			g.failed = append(g.failed, m)
 		case p.overdue(m) && p.lacksGPU(m):
 			g.broken = append(g.broken, m)
@@ -73,6 +72,7 @@ func (p *planning) creditGroup(g *groupState) {
 	g.coming = max(0, g.coming-markedUnjoined-unmarked)
 	g.room = max(0, g.Max-g.Replicas)
 	p.mismatch(g)
+	g.profile, g.dense = p.profile(g.Labels, g.Taints), p.vector(g.Capacity)
 	p.fail(g)
 }
 
@@ -134,6 +134,18 @@ func (p *planning) booting(n *nodeState) bool {
 func (p *planning) overdue(m *Machine) bool {
 	d := p.deadline(p.group[m.Group])
 	return d > 0 && p.frozen == "" && p.age(m.CreatedAt) > d
+}
+
+// hopeless tells whether the provider says of a Machine without a Node what
+// more waiting will not mend, and has said so for a tenth of the deadline: it
+// still tries, but the demand is better served by another class.
+func (p *planning) hopeless(m *Machine) bool {
+	switch m.FailureKind { //nolint:exhaustive // With the others, the Machine may come any moment.
+	case FailureNoCapacity, FailureQuota, FailureClass, FailureImage:
+		d := p.deadline(p.group[m.Group])
+		return d > 0 && p.frozen == "" && p.age(m.CreatedAt) > d/10
+	}
+	return false
 }
 
 func (p *planning) failure(m *Machine) string {

@@ -338,3 +338,35 @@ func TestDemandCountsOnce(t *testing.T) {
 	assert.Equal(t, planner.ReasonInvalidDemand, reasonOf(plan, "ml/r resource request"))
 	assert.Equal(t, planner.ReasonGangIncomplete, reasonOf(plan, "ml/r placement group pg"))
 }
+
+// Fault 51: the provider says that no host has room, and still tries; the
+// demand does not wait for the deadline.
+func TestNoCapacityFallsThroughBeforeTheDeadline(t *testing.T) {
+	for _, c := range []struct {
+		kind  planner.FailureKind
+		age   time.Duration
+		gives bool
+	}{
+		{planner.FailureNoCapacity, 2 * time.Minute, true},
+		{planner.FailureNoCapacity, 10 * time.Second, false},
+		{planner.FailureAddress, 2 * time.Minute, false},
+		{planner.FailureQuota, 2 * time.Minute, true},
+	} {
+		s := planner.Snapshot{At: noon, Policy: testPolicy()}
+		s.Policy.ProvisionDeadline = planner.Duration(15 * time.Minute)
+		r := planner.Resources{planner.ResourceCPU: 4000}
+		for i, name := range []string{"a", "b"} {
+			s.Classes = append(s.Classes, planner.VMClass{Name: name, Capacity: r, Price: int64(i+1) * 1e6})
+			s.NodeGroups = append(s.NodeGroups, planner.NodeGroup{Namespace: "ns", Name: name, UID: "u" + name, Class: name, Managed: true, Max: 3, Capacity: r})
+		}
+		s.NodeGroups[0].Replicas = 1
+		s.Machines = []planner.Machine{{Namespace: "ns", Name: "m", UID: "um", Group: "ns/a", CreatedAt: noon.Add(-c.age), FailureKind: c.kind, Trouble: "says why"}}
+		s.Pods = []planner.Pod{{Namespace: "x", Name: "p", UID: "up", Unschedulable: true, Shape: planner.PodShape{Requests: r}}}
+		plan, _ := planner.Make(s, planner.Memory{})
+		var grown bool
+		for _, st := range plan.Steps {
+			grown = grown || st.Kind == planner.StepGrow && st.Group == "ns/b"
+		}
+		assert.Equal(t, c.gives, grown, "%s after %s: %s", c.kind, c.age, tell(plan))
+	}
+}
