@@ -130,7 +130,7 @@ func readWith[T any](file string, stdin io.Reader, read func(string, io.Reader) 
 		}
 		return v, nil
 	}
-	r, err := os.Open(file)
+	r, err := os.Open(file) //nolint:gosec // The user names the file.
 	if err != nil {
 		return nil, invalidError{fmt.Errorf("reading %s: %w", file, err)}
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -45,7 +46,7 @@ func open(file string, r io.Reader, known []string) (*table, error) {
 		r = z
 	}
 	limited := &io.LimitedReader{R: r, N: maxInput}
-	c := csv.NewReader(&lineEnds{r: limited})
+	c := csv.NewReader(&textOnly{r: limited})
 	c.ReuseRecord = true
 	c.TrimLeadingSpace = true
 	t := &table{file: file, r: c, column: map[string]int{}}
@@ -61,7 +62,7 @@ func open(file string, r io.Reader, known []string) (*table, error) {
 		if _, twice := t.column[name]; twice {
 			return nil, t.fault(1, fmt.Errorf("column %q comes twice", name))
 		}
-		if !contains(known, name) {
+		if !slices.Contains(known, name) {
 			return nil, t.fault(1, fmt.Errorf("unknown column %q; known are %s", name, strings.Join(known, ", ")))
 		}
 		t.column[name] = i
@@ -69,20 +70,10 @@ func open(file string, r io.Reader, known []string) (*table, error) {
 	return t, nil
 }
 
-func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
-}
+// textOnly refuses bytes that no text has.
+type textOnly struct{ r io.Reader }
 
-// lineEnds makes a lone carriage return an end of line, as old spreadsheets
-// write it, and refuses bytes that no text has.
-type lineEnds struct{ r io.Reader }
-
-func (l *lineEnds) Read(p []byte) (int, error) {
+func (l *textOnly) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p)
 	if bytes.IndexByte(p[:n], 0) >= 0 {
 		return n, errors.New("a zero byte: not a text file")

@@ -37,7 +37,7 @@ func canonical(in Problem) *canon {
 	for r, k := range c.classes {
 		c.rank[k] = r
 	}
-	var order []int
+	order := make([]int, 0, len(in.Shapes))
 	refused := make([][]bool, len(in.Shapes))
 	for i := range in.Shapes {
 		refused[i] = make([]bool, len(c.classes))

@@ -1,6 +1,9 @@
 package packing
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // proof is a set of duals with, for each class, a bound on what any filling is
 // worth under them. It proves a bound for any demand.
@@ -201,9 +204,9 @@ func (g *generation) round() (added int, closed bool) {
 		closed = closed && (s.search.left >= 0 || bound <= floor)
 		g.upper[k] = min(g.upper[k], bound)
 		// The best first: it may make the others useless.
-		for q := len(fresh) - 1; q >= 0; q-- {
-			rc := m.reduced(&m.cols[fresh[q]])
-			if rc < -1e-7*max(price, 1e-9*m.big) && m.enter(fresh[q]) {
+		for _, j := range slices.Backward(fresh) {
+			rc := m.reduced(&m.cols[j])
+			if rc < -1e-7*max(price, 1e-9*m.big) && m.enter(j) {
 				added++
 			}
 		}

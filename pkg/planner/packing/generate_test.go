@@ -37,7 +37,7 @@ var catalogue = []packing.Class{
 // problem draws shapes: CPU-only ones and such with 1 to 8 GPUs, with memory
 // in the ratios of common machines.
 func (m mix) problem() packing.Problem {
-	r := rand.New(rand.NewPCG(m.seed, 7))
+	r := rand.New(rand.NewPCG(m.seed, 7)) //nolint:gosec // The cases must be the same every time.
 	one := func(v ...int64) int64 { return v[r.IntN(len(v))] }
 	var p packing.Problem
 	p.Classes = append(p.Classes, catalogue[:m.classes]...)

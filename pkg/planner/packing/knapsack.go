@@ -84,15 +84,15 @@ func (s *knapsack) measure() {
 	p, k := s.p, s.k
 	var dims [][]float64
 	add := func(share func(i int) float64) bool {
-		v, any := make([]float64, len(s.items)), false
+		v, found := make([]float64, len(s.items)), false
 		for q, i := range s.items {
 			v[q] = share(i)
-			any = any || v[q] > 0
+			found = found || v[q] > 0
 		}
-		if any {
+		if found {
 			dims = append(dims, v)
 		}
-		return any
+		return found
 	}
 	s.dim = make([]int, p.R)
 	for r := range p.R {

@@ -184,7 +184,7 @@ func (m *master) pivot(leave, j int, step, rc float64) {
 	m.nz = m.nz[:0]
 	for c, v := range pr {
 		if v != 0 {
-			if v = v * pv; math.Abs(v) < 1e-13 {
+			if v *= pv; math.Abs(v) < 1e-13 {
 				v = 0
 			} else {
 				m.nz = append(m.nz, int32(c))
@@ -346,7 +346,7 @@ func (m *master) add(s *knapsack, count []int64) int {
 	c := column{k: s.k}
 	for q, n := range count {
 		if n > 0 {
-			c.idx, c.cnt = append(c.idx, int32(s.items[q])), append(c.cnt, n)
+			c.idx, c.cnt = append(c.idx, index(s.items[q])), append(c.cnt, n)
 		}
 	}
 	m.cols = append(m.cols, c)

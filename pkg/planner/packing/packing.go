@@ -113,9 +113,13 @@ func Work(milliseconds float64) int64 {
 const unitsPerMillisecond = 2.5e5
 
 // AutoBudget grows with the number of distinct shapes: enough for a dozen
-// shapes in 2 ms and for 300 in 50 ms.
-func AutoBudget(shapes int) int64 {
+// shapes in 2 ms and for 300 in 50 ms. Where pods share devices good fillings
+// are rare, and it takes longer.
+func AutoBudget(shapes int, shared bool) int64 {
 	n := float64(shapes)
+	if shared {
+		return Work(min(60+3*n, 1000))
+	}
 	return Work(min(1.5+n/20+n*n/2800, 1000))
 }
 
@@ -129,7 +133,7 @@ func Solve(in Problem) Result {
 	}
 	budget := in.Budget
 	if budget <= 0 {
-		budget = AutoBudget(len(c.shapes))
+		budget = AutoBudget(len(c.shapes), slices.ContainsFunc(in.Shapes, func(s Shape) bool { return s.GPU > 0 && s.GPU < Device }))
 	}
 	parts := c.components()
 	total := 0.0

@@ -23,7 +23,6 @@ type repair struct {
 	noise   []float64
 	f       *filler
 	fresh   []run
-	trial   []run
 }
 
 func newRepair(p *part, y, prices []float64) *repair {
@@ -286,7 +285,7 @@ func (r *random) next(n int) int {
 	r.state ^= r.state << 13
 	r.state ^= r.state >> 7
 	r.state ^= r.state << 17
-	return int((r.state >> 11) % uint64(n))
+	return int((r.state >> 11) % uint64(n)) //nolint:gosec // n is positive, and the rest below it.
 }
 
 // share is a number from 0 to 1.

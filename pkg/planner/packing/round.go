@@ -2,6 +2,9 @@ package packing
 
 import "slices"
 
+// index is a shape's index in the width that columns keep.
+func index(i int) int32 { return int32(i) } //nolint:gosec // There are fewer shapes than 2^31.
+
 // filler fills single nodes for a rest of the demand.
 type filler struct {
 	p     *part
@@ -41,7 +44,7 @@ func (f *filler) add(i int, n int64) int64 {
 		f.rem[r] -= a * n
 	}
 	if f.count[i] == 0 {
-		f.used = append(f.used, int32(i))
+		f.used = append(f.used, index(i))
 	}
 	f.count[i] += n
 	return n

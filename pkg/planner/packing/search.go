@@ -95,7 +95,6 @@ func (b *search) branch(pos int, bound, value float64) {
 	s.p.work += 12
 	for ; pos < len(b.order); pos++ {
 		if b.exhausted(pos) {
-			pos = len(b.order)
 			break
 		}
 		q := b.order[pos].q
