@@ -120,7 +120,7 @@ func AutoBudget(shapes int, shared bool) int64 {
 	if shared {
 		return Work(min(60+3*n, 1000))
 	}
-	return Work(min(1.5+n/20+n*n/2800, 1000))
+	return Work(min(1+n/20+n*n/2800, 1000))
 }
 
 // Solve packs the problem. It is total: what no class can hold, or no stock is
