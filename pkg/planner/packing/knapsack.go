@@ -280,6 +280,13 @@ func (s *knapsack) pivot(enter int, sign float64) bool {
 		}
 		s.state[enter] = inBasis
 	}
+	s.invert(leave)
+	return true
+}
+
+// invert brings the inverse up to date for the column that took a row.
+func (s *knapsack) invert(leave int) {
+	m := s.m
 	pv := 1 / s.col[leave]
 	for c := range m {
 		s.inv[leave*m+c] *= pv
@@ -291,7 +298,6 @@ func (s *knapsack) pivot(enter int, sign float64) bool {
 			}
 		}
 	}
-	return true
 }
 
 // finish makes the multipliers usable and computes the bound that they prove.
