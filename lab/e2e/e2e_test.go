@@ -81,6 +81,11 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
+// Fault 21: pods are deleted and made again on whatever node there is.
+// Fault 36: the API server answers with conflicts.
+// Fault 37: writes fail, or are done and nobody says so.
+// Fault 44: the lease is taken away, and the coordinator resumes.
+//
 // TestChaos is a small number of random faults; make chaos runs more. The seed
 // is always the same, so that the order of the faults is.
 func TestChaos(t *testing.T) {
