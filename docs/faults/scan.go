@@ -173,17 +173,19 @@ func claims(lines []string, rows int) ([]proof, error) {
 	open := false
 	for _, line := range lines {
 		line = strings.TrimSpace(line)
-		if m := claim.FindStringSubmatch(line); m != nil {
+		m := claim.FindStringSubmatch(line)
+		switch {
+		case m != nil:
 			n, err := strconv.Atoi(m[1])
 			if err != nil || n < 1 || n > rows {
 				return nil, fmt.Errorf("%w: %q", errNoFault, line)
 			}
 			out = append(out, proof{fault: n, text: m[2]})
-		} else if almost.MatchString(line) {
+		case almost.MatchString(line):
 			return nil, fmt.Errorf("%w: %q", errForm, line)
-		} else if open && line != "" {
+		case open && line != "":
 			out[len(out)-1].text += " " + line
-		} else {
+		default:
 			continue
 		}
 		open = line != "" && !strings.HasSuffix(line, ".")

@@ -158,8 +158,10 @@ func TestResult(t *testing.T) {
 	rep := report.Report{
 		Passed: true, Seconds: 100,
 		Drivers: []report.Driver{
-			{Name: "a", StartedAt: 5, EndedAt: new(15.0), ExitCode: &zero}, {Name: "b", StartedAt: 20, EndedAt: new(30.0), ExitCode: &one},
-			{Name: "c", StartedAt: 40, EndedAt: new(60.0), ExitCode: &zero}, {Name: "d", StartedAt: 90},
+			{Name: "a", StartedAt: 5, EndedAt: new(15.0), ExitCode: &zero},
+			{Name: "b", StartedAt: 20, EndedAt: new(30.0), ExitCode: &one},
+			{Name: "c", StartedAt: 40, EndedAt: new(60.0), ExitCode: &zero},
+			{Name: "d", StartedAt: 90},
 		},
 		Pools:       []report.Pool{{Name: "head"}, {Name: "gpu", Worker: true, Bought: 3}},
 		Machines:    []report.Machine{{Pool: "gpu", DeletedAt: new(80.0)}, {Pool: "head"}},

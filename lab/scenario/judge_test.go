@@ -26,7 +26,8 @@ func TestExpectations(t *testing.T) {
 			Drivers:          []report.Driver{{Name: "job", EndedAt: new(30.0)}},
 			Machines: []report.Machine{
 				{Name: "a", Pool: "gpu", Node: "na", DeletingAt: new(20.0), IdleToDeletedSeconds: new(4.0)},
-				{Name: "b", Pool: "gpu", Node: "nb", DeletingAt: new(40.0)}, {Name: "c"},
+				{Name: "b", Pool: "gpu", Node: "nb", DeletingAt: new(40.0)},
+				{Name: "c"},
 				{Name: "d", Node: "nd", DeletingAt: new(10.0), Excused: true, IdleToDeletedSeconds: new(99.0)},
 			},
 		}

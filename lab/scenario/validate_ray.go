@@ -7,10 +7,9 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/tandem-autoscaler/tandem/pkg/planner"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
-
-	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
 
 func (s *Scenario) validateRayClusters(p *problems, n names) {
