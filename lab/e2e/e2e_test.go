@@ -23,10 +23,10 @@ import (
 // alone are scenarios that need the machine for themselves: they bound times,
 // or fill it. The others run two at a time, since most of their time they wait.
 // Both lists are what there must be: a file that is lost must fail the tests.
-var alone = []string{"demo", "a-scale-from-zero", "d-follow-ahead", "f-head-restart", "h-coordinator-killed"} //nolint:gochecknoglobals // a constant list
+var alone = []string{"a-scale-from-zero", "d-follow-ahead", "p-by-name"} //nolint:gochecknoglobals // a constant list
 
 var paired = []string{ //nolint:gochecknoglobals // a constant list
-	"l-lead-removal", "p-by-name", "m-follow-removal", "b-gang-incomplete", "n-foreign-delete", "g-vm-never-comes",
+	"f-head-restart", "demo", "l-lead-removal", "h-coordinator-killed", "m-follow-removal", "b-gang-incomplete", "n-foreign-delete", "g-vm-never-comes",
 	"k-two-clusters", "c-request-resources", "o-two-coordinators", "e-lead-grow", "i-bad-neighbours", "q-follow-demo",
 }
 
