@@ -38,7 +38,8 @@ const takeBackTimeout = 10 * time.Second
 //     of static pods, or
 //   - it never had a Node, and no Node looks as if it were its own.
 //
-// If the API server refuses the last write, the marks are taken back. If nobody
+// If the API server refuses the last write, the marks that this call wrote are
+// taken back. If nobody
 // knows whether it happened (a timeout), they stay: without them Cluster API
 // might choose another Machine. The next plan then finds the marks and repeats
 // the removal or takes them back with [Actuator.Unmark].
@@ -57,21 +58,22 @@ func (a *Actuator) Remove(ctx context.Context, step planner.Step, planID string,
 	if err := a.removable(ctx, g, step); err != nil {
 		return err
 	}
-	if err := a.mark(ctx, g, step, value, at); err != nil {
-		return a.takeBack(ctx, step, err)
+	written, err := a.mark(ctx, g, step, value, at)
+	if err != nil {
+		return a.takeBack(ctx, written, err)
 	}
 	if g, err = a.readGroupForShrink(ctx, step.Group); err != nil {
-		return a.takeBack(ctx, step, err)
+		return a.takeBack(ctx, written, err)
 	}
 	if err := a.removable(ctx, g, step); err != nil {
-		return a.takeBack(ctx, step, err)
+		return a.takeBack(ctx, written, err)
 	}
 	if err := marked(g, step); err != nil {
-		return a.takeBack(ctx, step, err)
+		return a.takeBack(ctx, written, err)
 	}
 	if err := a.writeScale(ctx, g.md, step.To); err != nil {
 		if refused(err) {
-			return a.takeBack(ctx, step, err)
+			return a.takeBack(ctx, written, err)
 		}
 		return err
 	}
@@ -197,12 +199,13 @@ func (a *Actuator) vacantMachine(ctx context.Context, g *liveGroup, m *clusterv1
 	return a.vacant(ctx, name)
 }
 
-// mark writes both delete marks on every Machine of the step that lacks one.
-func (a *Actuator) mark(ctx context.Context, g *liveGroup, step planner.Step, value string, at time.Time) error {
+// mark writes both delete marks on every Machine of the step that lacks one, and
+// returns the Machines on which it did.
+func (a *Actuator) mark(ctx context.Context, g *liveGroup, step planner.Step, value string, at time.Time) (written []string, err error) {
 	for _, key := range step.Machines {
 		name, err := a.name(key)
 		if err != nil {
-			return err
+			return written, err
 		}
 		m := g.machine(name)
 		if carriesBoth(m) {
@@ -213,10 +216,11 @@ func (a *Actuator) mark(ctx context.Context, g *liveGroup, step planner.Step, va
 			DeleteMarkAnnotation:              value,
 		})
 		if err != nil {
-			return classify("marking Machine "+key, err)
+			return written, classify("marking Machine "+key, err)
 		}
+		written = append(written, key)
 	}
-	return nil
+	return written, nil
 }
 
 // marked confirms by what was read after the marks that all of them are there.
@@ -241,12 +245,17 @@ func (a *Actuator) annotate(ctx context.Context, m *clusterv1.Machine, set map[s
 	return a.annotateObject(ctx, m, set)
 }
 
-// takeBack removes the marks of a removal that did not happen, and returns why
-// it did not.
-func (a *Actuator) takeBack(ctx context.Context, step planner.Step, why error) error {
+// takeBack removes the marks that a removal that did not happen has written, and
+// returns why it did not. Marks that were there before stay: a second coordinator
+// may be about to lower the replicas for which it wrote them, and without them
+// Cluster API would choose by itself.
+func (a *Actuator) takeBack(ctx context.Context, written []string, why error) error {
+	if len(written) == 0 {
+		return why
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTimeout)
 	defer cancel()
-	if err := a.Unmark(ctx, step); err != nil {
+	if err := a.Unmark(ctx, planner.Step{Kind: planner.StepUnmark, Machines: written}); err != nil {
 		return errors.Join(why, fmt.Errorf("taking the delete marks back: %w", err))
 	}
 	return why

@@ -356,3 +356,27 @@ func TestUnmark(t *testing.T) {
 
 	require.ErrorContains(t, w.actuator().Unmark(t.Context(), planner.Step{Machines: []string{"other/m"}}), "is not in namespace")
 }
+
+// Fault 44: a second coordinator comes too late to shrink. The mark that it
+// found stays: the first is about to lower the replicas for which it wrote it.
+func TestRemoveLeavesTheMarksOfASecondCoordinator(t *testing.T) {
+	t.Parallel()
+	w := pool(t)
+	first := w.actuator()
+	w.onWrite = func(_ int, what string) error {
+		if what == "scale a" {
+			return context.DeadlineExceeded // the first is slow
+		}
+		return nil
+	}
+	require.Error(t, first.Remove(t.Context(), removal(3, 2, "m1"), testPlan, testTime))
+	require.Equal(t, []string{"m1"}, w.markedMachines(t))
+	w.onWrite = func(_ int, what string) error {
+		if what == "scale a" {
+			return apierrors.NewConflict(schema.GroupResource{Resource: "machinedeployments"}, "a", errors.New("newer"))
+		}
+		return nil
+	}
+	require.ErrorIs(t, w.actuator().Remove(t.Context(), removal(3, 2, "m1"), "plan-8", testTime), ErrMoved)
+	assert.Equal(t, []string{"m1"}, w.markedMachines(t))
+}
