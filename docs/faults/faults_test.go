@@ -104,3 +104,13 @@ func TestScanRefusesWhatIsNoClaim(t *testing.T) {
 		})
 	}
 }
+
+// A row without a test is a promise that nobody keeps.
+func TestEveryRowHasATest(t *testing.T) {
+	rows := faults()
+	proofs, err := scan(root, len(rows))
+	require.NoError(t, err)
+	for _, n := range missing(rows, proofs) {
+		t.Errorf("no test says that it proves row %d: %s", n, rows[n-1].what)
+	}
+}
