@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -178,25 +177,23 @@ func (s *Source) rest(ctx context.Context, wait time.Duration) bool {
 func (s *Source) refresh(ctx context.Context) bool {
 	var well atomic.Bool
 	well.Store(true)
-	var g errgroup.Group
+	var g sync.WaitGroup
 	for _, p := range s.parts {
-		g.Go(func() error {
+		g.Go(func() {
 			classes, err := s.readPart(ctx, p)
-			if ctx.Err() != nil {
+			if err != nil || ctx.Err() != nil {
 				well.Store(false)
-				return nil
+			}
+			if ctx.Err() != nil {
+				return
 			}
 			news := s.note(p, classes, err)
 			if (s.merge() || news) && s.o.Changed != nil {
 				s.o.Changed()
 			}
-			if err != nil {
-				well.Store(false)
-			}
-			return nil
 		})
 	}
-	_ = g.Wait() // no part returns an error: each notes its own
+	g.Wait()
 	return well.Load()
 }
 
