@@ -9,8 +9,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-func outputFlag(cmd *cobra.Command, output *string, def string) {
-	cmd.Flags().StringVarP(output, "output", "o", def, "table, json or yaml")
+func outputFlag(cmd *cobra.Command, output *string) {
+	cmd.Flags().StringVarP(output, "output", "o", "table", "table, json or yaml")
 }
 
 // write prints a value as JSON or YAML.

@@ -44,7 +44,7 @@ no cluster, and the same file always gives the same plan.`,
 		},
 	}
 	cmd.Flags().StringVarP(&file, "snapshot", "s", "", "the snapshot file, JSON or YAML; - is standard input")
-	outputFlag(cmd, &output, "table")
+	outputFlag(cmd, &output)
 	return cmd
 }
 

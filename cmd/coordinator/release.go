@@ -71,7 +71,7 @@ Exit code 1 if a mark could not be taken off; running it again does no harm.`,
 	cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration file of the coordinator")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list the marks, but leave them")
 	cmd.Flags().BoolVar(&force, "force", false, "go on although a coordinator holds the lease")
-	outputFlag(cmd, &output, "table")
+	outputFlag(cmd, &output)
 	return cmd
 }
 

@@ -69,7 +69,7 @@ pods that are placed.`,
 	cmd.Flags().StringVar(&f.classes, "classes", "", `CSV file with the VM classes, or "-"`)
 	cmd.Flags().BoolVar(&f.taint, "gpu-taint", false, "VMs with GPUs refuse pods without")
 	cmd.Flags().DurationVar(&f.budget, "budget", 0, "work to spend, as the time that it takes about, such as 50ms")
-	outputFlag(cmd, &f.output, "table")
+	outputFlag(cmd, &f.output)
 	return cmd
 }
 

@@ -30,7 +30,7 @@ func newVersion() *cobra.Command {
 			return write(cmd.OutOrStdout(), output, v)
 		},
 	}
-	outputFlag(cmd, &output, "table")
+	outputFlag(cmd, &output)
 	return cmd
 }
 
