@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -99,12 +100,8 @@ func (o *chaosOptions) do(ctx context.Context, out io.Writer) error {
 // chaosLive tells which events are printed as they happen: there are far more
 // of them than anybody can read.
 func chaosLive(e report.Event) bool {
-	switch e.Kind {
-	case report.KindFault, report.KindDriver, report.KindCoordinator, report.KindReplicas:
-		return true
-	case report.KindNote:
+	if e.Kind == report.KindNote {
 		return !strings.Contains(e.Text, "GCS")
-	default:
-		return false
 	}
+	return slices.Contains([]report.Kind{report.KindFault, report.KindDriver, report.KindCoordinator, report.KindReplicas}, e.Kind)
 }
