@@ -88,7 +88,7 @@ func (r *Recorder) ObserveMachine(at time.Time, o MachineObservation) {
 	if o.Deleting && m.DeletingAt == nil {
 		m.DeletingAt = new(r.seconds(at))
 		r.removed(at, m)
-		if !m.marked {
+		if c := r.rep.Coordinator; !m.marked && c != nil && c.Starts > 0 {
 			r.rep.RemovedUnmarked = append(r.rep.RemovedUnmarked, m.Name)
 			r.emit(at, Event{Kind: KindNote, Subject: m.Name, Text: "REMOVED WITHOUT A MARK"})
 		}

@@ -155,16 +155,19 @@ func TestNodeFindsItsPool(t *testing.T) {
 // the scenario deleted it itself.
 func TestRemovedUnmarked(t *testing.T) {
 	r := newTestRecorder()
-	for _, name := range []string{"marked", "other", "excused"} {
+	for _, name := range []string{"early", "marked", "other", "excused"} {
 		r.ObserveMachine(at(0), MachineObservation{Name: name, Pool: "gpu"})
 	}
+	r.ObserveMachine(at(0), MachineObservation{Name: "early", Pool: "gpu", Deleting: true}) // before there is a coordinator
+	r.CoordinatorStarted(at(1), "path", "log")
 	r.ExcuseMachine(at(1), "excused")
 	r.ObserveMachine(at(2), MachineObservation{Name: "marked", Pool: "gpu", Deleting: true, Marked: true})
 	r.ObserveMachine(at(2), MachineObservation{Name: "other", Pool: "gpu", Deleting: true})
 	r.ObserveMachine(at(2), MachineObservation{Name: "excused", Pool: "gpu", Deleting: true})
 	rep := r.Report(at(3))
 	assert.Equal(t, []string{"other"}, rep.RemovedUnmarked)
-	assert.True(t, rep.Machines[2].Excused)
+	assert.True(t, rep.Machines[3].Excused)
+	assert.Positive(t, rep.Coordinator.StartedAt)
 }
 
 func TestIdleToDeleted(t *testing.T) {

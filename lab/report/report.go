@@ -32,6 +32,8 @@ type Report struct {
 	RemovedWhileBusy []BusyNode `json:"removedWhileBusy"`
 	// RemovedUnmarked lists Machines that were deleted without a delete mark,
 	// although the scenario did not do it: another than the chosen one went.
+	// Before the coordinator's first start nothing counts: Cluster API itself
+	// may make a Machine too many and take it back.
 	RemovedUnmarked []string `json:"removedUnmarked"`
 	// HoldSeconds is how long the scenario keeps idle nodes on purpose: the
 	// longest idle timeout and the hold of a vacant node. It is what the idle
@@ -202,6 +204,8 @@ type Fault struct {
 // Coordinator tells about the process under test.
 type Coordinator struct {
 	Path string `json:"path"`
+	// StartedAt is when it was started first, in seconds.
+	StartedAt float64 `json:"startedAt"`
 	// Starts counts how often it was started, Restarts those after the first.
 	Starts   int `json:"starts"`
 	Restarts int `json:"restarts"`
