@@ -117,10 +117,26 @@ func (r *Recorder) JournalLine(at time.Time, line []byte) {
 	}
 }
 
+// decidedOnMachineOf tells whether there was a decision about the Machine of a
+// Node: where somebody else deletes a Machine, that is what is decided about.
+func (r *Recorder) decidedOnMachineOf(node string) bool {
+	for _, m := range r.machineList {
+		if m.Node != node {
+			continue
+		}
+		for subject := range r.decidedOn {
+			if strings.HasPrefix(subject, "Machine ") && strings.HasSuffix(subject, "/"+m.Name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // stepTaken counts a step and remembers on which nodes it was taken.
 func (r *Recorder) stepTaken(c *Coordinator, s *journalStep) {
 	c.Steps[s.Kind]++
-	if s.Reason == "" || s.Node != "" && !r.decidedOn["Node "+s.Node] {
+	if s.Reason == "" || s.Node != "" && !r.decidedOn["Node "+s.Node] && !r.decidedOnMachineOf(s.Node) {
 		c.Undecided = append(c.Undecided, s.text())
 	}
 	nodes := r.nodesOf(s)

@@ -96,7 +96,9 @@ func TestJournalsStepsAreFollowedByNode(t *testing.T) {
 	r := newTestRecorder()
 	r.ObserveMachine(at(0), MachineObservation{Name: "m", Pool: "gpu", Node: "n"})
 	r.ObservePod(at(0), worker("w", "n", "Running"))
+	r.ObserveMachine(at(0), MachineObservation{Name: "held", Pool: "gpu", Node: "k"})
 	for _, line := range []string{
+		`{"decisions":[{"kind":"Machine","subject":"default/held","outcome":"shrink","reason":"DeletedByOthers"}],"results":[{"outcome":"done","step":{"kind":"Cordon","node":"k","reason":"DeletedByOthers"}}]}`,
 		`{"decisions":[{"kind":"Node","subject":"n","outcome":"shrink","reason":"Idle"}],"results":[{"outcome":"done","step":{"kind":"Cordon","node":"n","reason":"Idle"}}]}`,
 		`{"results":[{"outcome":"failed","step":{"kind":"Drain","node":"n","reason":"Idle"}}]}`,
 		`{"results":[{"outcome":"done","step":{"kind":"Drain","node":"n","reason":"Idle"}}]}`,
@@ -108,7 +110,7 @@ func TestJournalsStepsAreFollowedByNode(t *testing.T) {
 		r.JournalLine(at(1), []byte(line))
 	}
 	c := r.Report(at(2)).Coordinator
-	assert.Equal(t, map[string]int{"Cordon": 2, "Drain": 1, "ShrinkWorkers": 1, "Remove": 1, "Grow": 1}, c.Steps)
+	assert.Equal(t, map[string]int{"Cordon": 3, "Drain": 1, "ShrinkWorkers": 1, "Remove": 1, "Grow": 1}, c.Steps)
 	assert.Equal(t, []string{"Cordon", "Drain", "ShrinkWorkers", "Remove"}, c.NodeSteps["n"])
 	assert.Equal(t, []string{"Cordon other", "Grow default/gpu"}, c.Undecided)
 }
