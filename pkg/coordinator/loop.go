@@ -21,7 +21,8 @@ const (
 	// become one tick.
 	quiet = 50 * time.Millisecond
 	// again is how soon a tick follows one in which a step was refused: the
-	// caches need that long to see what was written meanwhile.
+	// caches need that long to see what was written meanwhile. A step that failed
+	// waits for the interval.
 	again = 250 * time.Millisecond
 	// clockJump is how far the wall clock may run ahead of the monotonic one, or
 	// behind it, between two ticks.
@@ -62,6 +63,7 @@ type Loop struct {
 	o      Options
 	memory planner.Memory
 	spent  ledger
+	pauses pauses
 	// wall and mono are when the last tick began, by both clocks.
 	wall, mono time.Time
 
@@ -86,7 +88,7 @@ func New(o Options) *Loop {
 	if o.Wall == nil {
 		o.Wall = time.Now
 	}
-	return &Loop{o: o}
+	return &Loop{o: o, pauses: pauses{}}
 }
 
 // Run ticks until ctx ends. It returns nil then: being asked to stop is no
@@ -185,7 +187,7 @@ func (l *Loop) end(now time.Time) {
 }
 
 // Tick runs the loop once. It tells whether another tick should follow soon,
-// because a step was refused or failed. It must not be called again before it
+// because a step was refused. It must not be called again before it
 // has returned: a tick that overruns the interval delays the next one.
 func (l *Loop) Tick(ctx context.Context) (soon bool) {
 	start := time.Now()
@@ -222,10 +224,11 @@ func (l *Loop) Tick(ctx context.Context) (soon bool) {
 // act takes the plan's steps in their order. One step that is refused or fails
 // never stops the others; losing the context, which a lost lease does, stops
 // all that have not begun. Another tick should follow soon if the world had moved
-// on or a write failed, but not for what the executor itself holds back: it would
-// do so again.
+// on, but not if a write failed, nor for what the executor itself holds back: it
+// would come to the same again.
 func (l *Loop) act(ctx context.Context, s *planner.Snapshot, plan planner.Plan, since time.Time) (results []metrics.StepResult, soon bool) {
 	e := &executor{snapshot: s, policy: l.o.Policy, gates: l.o.Gates, spent: &l.spent, byGroup: map[string]int64{}}
+	l.pauses.keep(plan.Steps)
 	out := make([]metrics.StepResult, 0, len(plan.Steps))
 	for _, step := range plan.Steps {
 		r := metrics.StepResult{Step: step, Outcome: metrics.Done}
@@ -245,7 +248,7 @@ func (l *Loop) act(ctx context.Context, s *planner.Snapshot, plan planner.Plan, 
 			r.Waited = time.Since(since)
 		}
 		r.Took = time.Since(began)
-		soon = soon || (r.Outcome == metrics.Refused || r.Outcome == metrics.Failed) && !errors.Is(err, errHeld)
+		soon = soon || r.Outcome == metrics.Refused && !errors.Is(err, errHeld)
 		l.log(plan, r)
 		out = append(out, r)
 	}
@@ -273,10 +276,16 @@ func (l *Loop) take(ctx context.Context, e *executor, plan planner.Plan, step pl
 	}
 	ctx, cancel := context.WithTimeout(ctx, l.o.StepTimeout)
 	defer cancel()
-	if err := e.allow(ctx, step); err != nil {
+	if err := firstOf(e.allow(ctx, step), l.pauses.allow(step, time.Now())); err != nil {
 		return err
 	}
 	err := l.o.Actuator.Take(ctx, plan, step)
+	switch {
+	case err == nil:
+		l.pauses.succeeded(step)
+	case !errors.Is(err, ErrRefused):
+		l.pauses.failed(step, time.Now(), err)
+	}
 	if !errors.Is(err, ErrRefused) {
 		e.took(step)
 	}

@@ -97,7 +97,7 @@ func TestTickOutcomes(t *testing.T) {
 		soon    bool
 	}{
 		"refused":        {fail: fmt.Errorf("%w: moved", coordinator.ErrRefused), want: []metrics.Outcome{metrics.Refused}, soon: true},
-		"failed":         {fail: errors.New("API server is down"), want: []metrics.Outcome{metrics.Failed}, soon: true},
+		"failed":         {fail: errors.New("API server is down"), want: []metrics.Outcome{metrics.Failed}},
 		"dry run":        {dryRun: true, want: []metrics.Outcome{metrics.DryRun}},
 		"source unknown": {unknown: true},
 	} {
