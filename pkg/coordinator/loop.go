@@ -49,6 +49,9 @@ type Options struct {
 	// Ready tells whether every source has been read once. Until then the loop
 	// plans nothing.
 	Ready func() error
+	// Room tells why there is too little memory for a plan, or nil (default: by the
+	// memory limit of the Go runtime). It is asked once a tick.
+	Room func() error
 	// Interval between ticks (default 5 s).
 	Interval time.Duration
 	// StepTimeout bounds each step (default 10 s).
@@ -87,6 +90,9 @@ func New(o Options) *Loop {
 	}
 	if o.Wall == nil {
 		o.Wall = time.Now
+	}
+	if o.Room == nil {
+		o.Room = func() error { return room(goHeap{}) }
 	}
 	return &Loop{o: o, pauses: pauses{}}
 }
@@ -194,6 +200,12 @@ func (l *Loop) Tick(ctx context.Context) (soon bool) {
 	l.begin(start)
 	s := l.Observe(start)
 	observed := time.Now()
+	if err := l.o.Room(); err != nil {
+		l.o.Log.Warn("nothing planned in this round", zap.Error(err))
+		l.record(metrics.Tick{At: s.At, Snapshot: s, Memory: l.memory, DryRun: l.o.DryRun, Leader: true}, start,
+			map[metrics.Phase]time.Duration{metrics.PhaseObserve: observed.Sub(start)})
+		return false
+	}
 	plan, memory := planner.Make(s, l.memory)
 	planned := time.Now()
 	violation := planner.Check(s, plan)
@@ -208,17 +220,21 @@ func (l *Loop) Tick(ctx context.Context) (soon bool) {
 		l.memory = memory
 		t.Results, soon = l.act(ctx, &s, plan, demandSince(s))
 	}
-	end := time.Now()
-	t.Duration = end.Sub(start)
-	t.Phases = map[metrics.Phase]time.Duration{
+	l.record(t, start, map[metrics.Phase]time.Duration{
 		metrics.PhaseObserve: observed.Sub(start), metrics.PhasePlan: planned.Sub(observed),
-		metrics.PhaseCheck: checked.Sub(planned), metrics.PhaseAct: end.Sub(checked),
-	}
+		metrics.PhaseCheck: checked.Sub(planned), metrics.PhaseAct: time.Since(checked),
+	})
+	return soon
+}
+
+// record ends a tick and tells what it came to.
+func (l *Loop) record(t metrics.Tick, start time.Time, phases map[metrics.Phase]time.Duration) {
+	end := time.Now()
+	t.Duration, t.Phases = end.Sub(start), phases
 	l.end(end)
 	if l.o.Recorder != nil {
 		l.o.Recorder.Record(t)
 	}
-	return soon
 }
 
 // act takes the plan's steps in their order. One step that is refused or fails
