@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -170,21 +171,35 @@ func (c *checking) totals(plan Plan) {
 	c.tenants(plan)
 }
 
-// tenants holds what is bought to the limits of each namespace.
+// tenants holds what is bought to the limits of each namespace, whether they
+// are its own or the default ones.
 func (c *checking) tenants(plan Plan) {
-	for _, l := range c.p.s.Policy.TenantLimits {
-		if l.Namespace == "" || l.MaxMachines <= 0 {
+	machines, gpus := map[string]int64{}, map[string]int64{}
+	for _, n := range plan.Nodes {
+		g := c.p.group[n.Group]
+		if !n.New || g == nil {
 			continue
 		}
-		machines, _ := c.p.tenantHolds(l.Namespace)
-		var bought int64
-		for _, n := range plan.Nodes {
-			if n.New && slices.ContainsFunc(n.Pods, func(pl Placement) bool { return tenantOf(pl.Demand) == l.Namespace }) {
-				bought += n.Count
+		counted := map[string]bool{}
+		for _, pl := range n.Pods {
+			if t := tenantOf(pl.Demand); t != "" && !counted[t] {
+				counted[t] = true
+				machines[t] = addSat(machines[t], n.Count)
+				gpus[t] = addSat(gpus[t], mulSat(g.Capacity[ResourceGPU], n.Count))
 			}
 		}
-		if bought > 0 && machines+bought > l.MaxMachines {
-			c.broken("I2", "buying %d Machines for namespace %s, which has %d of %d", bought, l.Namespace, machines, l.MaxMachines)
+	}
+	for _, t := range slices.Sorted(maps.Keys(machines)) {
+		l := c.p.tenantLimit(t)
+		if l == nil {
+			continue
+		}
+		has, hasGPUs := c.p.tenantHolds(t)
+		if l.MaxMachines > 0 && addSat(has, machines[t]) > l.MaxMachines {
+			c.broken("I2", "buying %d Machines for namespace %s, which has %d of %d", machines[t], t, has, l.MaxMachines)
+		}
+		if l.MaxGPUs > 0 && gpus[t] > 0 && addSat(hasGPUs, gpus[t]) > l.MaxGPUs {
+			c.broken("I2", "buying %s GPUs for namespace %s, which has %s of %s", decimal(gpus[t], Unit), t, decimal(hasGPUs, Unit), decimal(l.MaxGPUs, Unit))
 		}
 	}
 }

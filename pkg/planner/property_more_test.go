@@ -1,0 +1,112 @@
+package planner_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/tandem-autoscaler/tandem/pkg/planner"
+)
+
+// TestCheckHoldsTenants buys one Machine with two GPUs for a namespace: its own
+// limits count, and the default ones where it has none of its own.
+func TestCheckHoldsTenants(t *testing.T) {
+	const gpu = planner.Unit
+	for name, c := range map[string]struct {
+		limits []planner.TenantLimit
+		broken bool
+	}{
+		"no limit":                     {},
+		"enough GPUs":                  {limits: []planner.TenantLimit{{Namespace: "ml", MaxGPUs: 2 * gpu}}},
+		"too many GPUs":                {limits: []planner.TenantLimit{{Namespace: "ml", MaxGPUs: gpu}}, broken: true},
+		"too many GPUs by default":     {limits: []planner.TenantLimit{{MaxGPUs: gpu}}, broken: true},
+		"too many Machines":            {limits: []planner.TenantLimit{{Namespace: "ml", MaxMachines: 1}}, broken: true},
+		"too many Machines by default": {limits: []planner.TenantLimit{{MaxMachines: 1}}, broken: true},
+		"its own before the default":   {limits: []planner.TenantLimit{{Namespace: "ml", MaxMachines: 9}, {MaxMachines: 1, MaxGPUs: gpu}}},
+		"of somebody else":             {limits: []planner.TenantLimit{{Namespace: "web", MaxMachines: 1, MaxGPUs: gpu}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := checked() // node b carries a pod of namespace ml
+			s.NodeGroups[0].Capacity = planner.Resources{planner.ResourceCPU: 4000, planner.ResourceGPU: 2 * gpu}
+			s.RayClusters = []planner.RayCluster{{Namespace: "ml", Name: "r"}}
+			s.Policy.TenantLimits = c.limits
+			err := planner.Check(s, planner.Plan{Nodes: []planner.NodePlan{{
+				Group: "ns/g", New: true, Count: 1,
+				Pods: []planner.Placement{{Demand: "pods of ml/r w", Requests: planner.Resources{planner.ResourceGPU: gpu}, Count: 2}},
+			}}})
+			if !c.broken {
+				require.NoError(t, err)
+				return
+			}
+			require.Error(t, err)
+			assert.Contains(t, err.Error(), "namespace ml")
+		})
+	}
+}
+
+// TestPlansAreBounded is rule I11: however many requests of however many shapes
+// a tenant makes, a plan takes at most eight steps for each node, Machine, group and
+// worker group, and lists at most one NodePlan for each Machine that there is
+// or that the groups' max sizes allow.
+func TestPlansAreBounded(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s, m := led()
+		c := &s.RayClusters[0]
+		for range rapid.IntRange(0, 40).Draw(t, "shapes") {
+			c.Requests = append(c.Requests, planner.Request{
+				Resources: planner.Resources{planner.ResourceCPU: rapid.Int64Range(1, 5000).Draw(t, "cpu")},
+				Count:     rapid.Int64Range(1, 1<<40).Draw(t, "count"),
+			})
+		}
+		plan, _ := planner.Make(s, m)
+		things := len(s.Nodes) + len(s.Machines) + len(s.NodeGroups) + len(c.WorkerGroups)
+		if len(plan.Steps) > 8*things {
+			t.Fatalf("I11: %d steps for %d things", len(plan.Steps), things)
+		}
+		if most := len(s.Machines) + int(s.NodeGroups[0].Max); len(plan.Nodes) > most {
+			t.Fatalf("I11: %d NodePlans, at most %d Machines", len(plan.Nodes), most)
+		}
+	})
+}
+
+// TestMoreDemand is rule I7 for a request that the planner serves last, being
+// the smallest: nothing that was served is unserved by it, and where all is
+// served in both plans the bound does not fall.
+func TestMoreDemand(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s, m := led()
+		status(&s, planner.RayNodeRunning, 0, 1, 2)
+		c := &s.RayClusters[0]
+		for range rapid.IntRange(0, 4).Draw(t, "requests") {
+			c.Requests = append(c.Requests, planner.Request{
+				Resources: planner.Resources{planner.ResourceCPU: 500 * rapid.Int64Range(1, 9).Draw(t, "cpu")},
+				Count:     rapid.Int64Range(1, 3).Draw(t, "count"),
+			})
+		}
+		less, _ := planner.Make(s, m)
+		s.RayClusters = []planner.RayCluster{*c}
+		c = &s.RayClusters[0]
+		c.Requests = append([]planner.Request{{Resources: planner.Resources{planner.ResourceCPU: 400}, Count: rapid.Int64Range(1, 20).Draw(t, "more")}}, c.Requests...)
+		more, _ := planner.Make(s, m)
+		left := func(p planner.Plan) map[string]int64 {
+			out := map[string]int64{}
+			for _, d := range p.Decisions {
+				if d.Outcome == planner.OutcomeUnmet {
+					out[d.Demand.Key()] += d.Count
+				}
+			}
+			return out
+		}
+		before := left(less)
+		for key, n := range left(more) {
+			if key != (planner.Resources{planner.ResourceCPU: 400}).Key() && n > before[key] {
+				t.Fatalf("I7: %d of %s are unserved, %d before\n%s", n, key, before[key], tell(more))
+			}
+		}
+		if !unmet(less) && !unmet(more) && more.Bound < less.Bound {
+			t.Fatalf("I7: the bound fell from %d to %d", less.Bound, more.Bound)
+		}
+	})
+}
