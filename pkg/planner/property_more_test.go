@@ -110,3 +110,76 @@ func TestMoreDemand(t *testing.T) {
 		}
 	})
 }
+
+// TestTenantsShare draws tenants with limits of their own and by default who
+// may share nodes: no plan breaks what Check knows of limits.
+func TestTenantsShare(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s, m := led()
+		s.NodeGroups[0].Max, s.Classes[0].Capacity = 9, planner.Resources{planner.ResourceCPU: 8000}
+		s.NodeGroups[0].Capacity = s.Classes[0].Capacity
+		status(&s, planner.RayNodeRunning, 0, 1, 2)
+		other := s.RayClusters[0]
+		other.Namespace, other.UID, other.RayNodes = "web", "r2", nil
+		other.WorkerGroups = append([]planner.WorkerGroup(nil), other.WorkerGroups...)
+		other.WorkerGroups[0].Replicas = 0
+		s.RayClusters = append(s.RayClusters, other)
+		for i := range s.RayClusters {
+			s.RayClusters[i].Requests = []planner.Request{{Resources: planner.Resources{planner.ResourceCPU: 4000}, Count: rapid.Int64Range(0, 6).Draw(t, "count")}}
+		}
+		s.Policy.TenantLimits = []planner.TenantLimit{{MaxMachines: rapid.Int64Range(0, 5).Draw(t, "default")}}
+		if rapid.Bool().Draw(t, "own") {
+			s.Policy.TenantLimits = append(s.Policy.TenantLimits, planner.TenantLimit{Namespace: "web", MaxMachines: rapid.Int64Range(1, 5).Draw(t, "limit")})
+		}
+		plan, _ := planner.Make(s, m)
+		if err := planner.Check(s, plan); err != nil {
+			t.Fatalf("%v\n%s", err, tell(plan))
+		}
+	})
+}
+
+// TestNobodyStarves is rule I14 in a small perfect world: whatever another
+// cluster asks for in every round, with one Machine a round, a request with room
+// is served within as many rounds as there are Machines to be had. Room is
+// what the others' max replicas leave.
+func TestNobodyStarves(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const most = 6
+		cpu := planner.Resources{planner.ResourceCPU: 4000}
+		s := planner.Snapshot{At: noon, Policy: testPolicy()}
+		s.Policy.MaxGrowPerTick = 1
+		s.Classes = []planner.VMClass{{Name: "small", Capacity: cpu, Price: 1e6}}
+		s.NodeGroups = []planner.NodeGroup{{Namespace: "ns", Name: "g", UID: "g", Class: "small", Managed: true, Max: most, Capacity: cpu}}
+		for _, name := range []string{"a", "b"} {
+			s.RayClusters = append(s.RayClusters, planner.RayCluster{
+				Namespace: "ml", Name: name, UID: name, Mode: planner.ModeLead, DemandKnown: true,
+				WorkerGroups: []planner.WorkerGroup{{Name: "w", Max: most - 1, RayResources: cpu, Pod: planner.PodShape{Requests: cpu}}},
+			})
+		}
+		victim := rapid.IntRange(0, 1).Draw(t, "victim")
+		m := planner.Memory{}
+		for range most {
+			for i := range s.RayClusters {
+				n := int64(1)
+				if i != victim {
+					n = rapid.Int64Range(0, most).Draw(t, "asks")
+				}
+				s.RayClusters[i].Requests = []planner.Request{{Resources: cpu, Count: n}}
+			}
+			plan, next := planner.Make(s, m)
+			for _, st := range plan.Steps {
+				switch st.Kind { //nolint:exhaustive // nothing else happens while all nodes come
+				case planner.StepGrow:
+					s.NodeGroups[0].Replicas = st.To
+				case planner.StepGrowWorkers:
+					s.RayClusters = withReplicas(s.RayClusters, st)
+				}
+			}
+			m, s.At = next, s.At.Add(5e9)
+			if s.RayClusters[victim].WorkerGroups[0].Replicas > 0 {
+				return
+			}
+		}
+		t.Fatalf("I14: after %d rounds nothing is served: %+v", most, s.NodeGroups)
+	})
+}
