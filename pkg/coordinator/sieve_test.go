@@ -100,6 +100,12 @@ func tales() map[string]tale {
 			}),
 			append(slices.Clone(removal), planner.StepUncordon),
 		},
+		// The shrink did not happen: somebody set the replicas back before a Machine
+		// went, the mark stays on it, and its node is wanted after all.
+		"a shrink that did not happen": {
+			first(planner.StepRemove, true, func(r *rig, step planner.Step) { r.replicas, r.waiting = step.From, r.waiting+3 }),
+			append(slices.Clone(removal), planner.StepUnmark),
+		},
 	}
 }
 
