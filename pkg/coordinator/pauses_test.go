@@ -66,7 +66,8 @@ func TestAStepThatKeepsFailingIsPaused(t *testing.T) {
 
 func TestStepsThatProtectWorkAreNeverPaused(t *testing.T) {
 	for _, step := range []planner.Step{
-		{Kind: planner.StepUncordon, Node: "n1"}, {Kind: planner.StepUnmark, Machines: []string{"ns/m1"}},
+		{Kind: planner.StepUncordon, Node: "n1"},
+		{Kind: planner.StepUnmark, Machines: []string{"ns/m1"}},
 		{Kind: planner.StepDrain, Drain: planner.DrainPreemption, NodeUID: "uid-n1"},
 	} {
 		t.Run(string(step.Kind), func(t *testing.T) {
