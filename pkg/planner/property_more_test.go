@@ -2,6 +2,7 @@ package planner_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -175,11 +176,91 @@ func TestNobodyStarves(t *testing.T) {
 					s.RayClusters = withReplicas(s.RayClusters, st)
 				}
 			}
-			m, s.At = next, s.At.Add(5e9)
+			m, s.At = next, s.At.Add(5*time.Second)
 			if s.RayClusters[victim].WorkerGroups[0].Replicas > 0 {
 				return
 			}
 		}
 		t.Fatalf("I14: after %d rounds nothing is served: %+v", most, s.NodeGroups)
 	})
+}
+
+// TestEveryRemovalComesBack is rule I10: of three nodes that may not become
+// more, any are on their way out, up to the delete mark whose shrink has not
+// happened, when demand comes that needs all of them. Within four rounds no
+// cordon is left and every ended Ray node has a fresh pod; once the tasks run,
+// no mark and no soft taint is left either. A soft taint may stay until then:
+// it keeps no task from the Ray node that is there. No Machine goes.
+func TestEveryRemovalComesBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s, m := led()
+		c := &s.RayClusters[0]
+		s.NodeGroups[0].Max, c.WorkerGroups[0].Max = 3, 3
+		s.Policy.SoftTaints = rapid.Bool().Draw(t, "softTaints")
+		for i := range s.Nodes {
+			switch rapid.SampledFrom([]string{"serving", "soft", "cordoned", "drained", "marked"}).Draw(t, "stage") {
+			case "soft":
+				s.Nodes[i].SoftTaint = &planner.Mark{PlanID: "p", At: noon}
+			case "cordoned":
+				cordoned(&s, i)
+			case "drained":
+				cordoned(&s, i)
+				status(&s, planner.RayNodeDead, i)
+			case "marked":
+				cordoned(&s, i)
+				status(&s, planner.RayNodeDead, i)
+				s.Machines[i].Mark = &planner.Mark{PlanID: "p", At: noon.Add(-10 * time.Second)}
+			}
+		}
+		c.Requests = []planner.Request{{Resources: planner.Resources{planner.ResourceCPU: 4000}, Count: 3}}
+		for round := range 5 {
+			if round == 4 { // the tasks run
+				for i := range c.RayNodes {
+					if c.RayNodes[i].Status != planner.RayNodeIdle || s.Nodes[i].Cordon != nil {
+						t.Fatalf("I10: node %s does not serve again", s.Nodes[i].Name)
+					}
+				}
+				c.Requests = nil
+				status(&s, planner.RayNodeRunning, 0, 1, 2)
+			}
+			plan, next := planner.Make(s, m)
+			for _, st := range plan.Steps {
+				takeBack(t, &s, st)
+			}
+			m, s.At = next, s.At.Add(5*time.Second)
+		}
+		for i := range s.Nodes {
+			if n := s.Nodes[i]; n.Cordon != nil || n.SoftTaint != nil || s.Machines[i].Mark != nil || c.RayNodes[i].Status != planner.RayNodeRunning {
+				t.Fatalf("I10: %+v with %+v and Ray node %s does not serve again", n, s.Machines[i], c.RayNodes[i].Status)
+			}
+		}
+	})
+}
+
+// takeBack carries out a step of a way back; a node that goes on breaks I10.
+func takeBack(t *rapid.T, s *planner.Snapshot, st planner.Step) {
+	for i := range s.Nodes {
+		n, ma, r := &s.Nodes[i], &s.Machines[i], &s.RayClusters[0].RayNodes[i]
+		switch st.Kind { //nolint:exhaustive // the others do not concern a way back
+		case planner.StepUncordon:
+			if n.Name == st.Node {
+				n.Cordon, n.Taints = nil, nil
+			}
+		case planner.StepSoftUntaint:
+			if n.Name == st.Node {
+				n.SoftTaint = nil
+			}
+		case planner.StepUnmark:
+			if st.Machines[0] == ma.Key() {
+				ma.Mark = nil
+			}
+		case planner.StepReplaceWorker:
+			if st.Pods[0].UID == r.PodUID { // the operator makes a fresh one
+				s.Pods[i].UID += "2"
+				r.ID, r.PodUID, r.Status, r.Available = r.ID+"2", s.Pods[i].UID, planner.RayNodeIdle, r.Total
+			}
+		case planner.StepCordon, planner.StepRemove, planner.StepShrinkWorkers, planner.StepDrain:
+			t.Fatalf("I10: %+v, while all nodes are wanted", st)
+		}
+	}
 }
