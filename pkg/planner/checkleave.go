@@ -180,14 +180,14 @@ func (c *checking) tenants(plan Plan) {
 		if !n.New || g == nil {
 			continue
 		}
-		counted := map[string]bool{}
-		for _, pl := range n.Pods {
-			if t := tenantOf(pl.Demand); t != "" && !counted[t] {
-				counted[t] = true
-				machines[t] = addSat(machines[t], n.Count)
-				gpus[t] = addSat(gpus[t], mulSat(g.Capacity[ResourceGPU], n.Count))
-			}
+		// It was bought for the first pod; what others put beside it costs
+		// nothing more.
+		if len(n.Pods) == 0 || tenantOf(n.Pods[0].Demand) == "" {
+			continue
 		}
+		t := tenantOf(n.Pods[0].Demand)
+		machines[t] = addSat(machines[t], n.Count)
+		gpus[t] = addSat(gpus[t], mulSat(g.Capacity[ResourceGPU], n.Count))
 	}
 	for _, t := range slices.Sorted(maps.Keys(machines)) {
 		l := c.p.tenantLimit(t)
