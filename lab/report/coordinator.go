@@ -10,9 +10,6 @@ func (r *Recorder) CoordinatorStarted(at time.Time, path, logFile string) {
 	c.Path, c.LogFile = path, logFile
 	c.Starts++
 	c.Restarts = c.Starts - 1
-	if c.Starts == 1 {
-		c.StartedAt = r.seconds(at)
-	}
 	text := "started"
 	if c.Restarts > 0 {
 		text = "started again"

@@ -64,8 +64,30 @@ func (r *Recorder) ObserveReplicas(at time.Time, pool string, replicas int32, fi
 		r.raises = append(r.raises, raise{Raise: Raise{Pool: pool, From: from, To: replicas, At: r.seconds(at)}, at: at})
 	} else {
 		p.Lowers++
+		if p.FirstLowerAt == nil {
+			p.FirstLowerAt = new(r.seconds(at))
+		}
 	}
 	r.emit(at, e)
+}
+
+// lowerLag is how much later than the deletion of a Machine the lowering of
+// replicas that led to it may be seen: the two are watched apart.
+const lowerLag = 2.0
+
+// unmarked lists the Machines that went without a mark although replicas of
+// their pool had been lowered. Before that, Cluster API takes back what it made
+// too many by itself, which it does when very many Machines are made at once.
+func (r *Recorder) unmarked() []string {
+	out := []string{}
+	for _, m := range r.unmarkedMachines {
+		first := r.pool(m.Pool).FirstLowerAt
+		m.Surplus = first == nil || *first > *m.DeletingAt+lowerLag
+		if !m.Surplus {
+			out = append(out, m.Name)
+		}
+	}
+	return out
 }
 
 // ObserveMachine records the state of a Machine.
@@ -88,9 +110,9 @@ func (r *Recorder) ObserveMachine(at time.Time, o MachineObservation) {
 	if o.Deleting && m.DeletingAt == nil {
 		m.DeletingAt = new(r.seconds(at))
 		r.removed(at, m)
-		if c := r.rep.Coordinator; !m.marked && c != nil && c.Starts > 0 {
-			r.rep.RemovedUnmarked = append(r.rep.RemovedUnmarked, m.Name)
-			r.emit(at, Event{Kind: KindNote, Subject: m.Name, Text: "REMOVED WITHOUT A MARK"})
+		if !m.marked {
+			r.unmarkedMachines = append(r.unmarkedMachines, m)
+			r.emit(at, Event{Kind: KindNote, Subject: m.Name, Text: "removed without a mark"})
 		}
 	}
 	r.nodeReady(at, m)

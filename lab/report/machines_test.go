@@ -51,7 +51,7 @@ func TestReplicasAtTheStartAreNoWrite(t *testing.T) {
 	r.ObserveReplicas(at(4), "gpu", 1, false, "")
 	pools := r.Report(at(5)).Pools
 	assert.Equal(t, Pool{Name: "head", Class: "small", MaxReplicas: 1, ReplicasAtEnd: 1, initialReplica: 1}, pools[0])
-	assert.Equal(t, Pool{Name: "gpu", Class: "gpu-x1", Worker: true, Raises: 1, Lowers: 1, MaxReplicas: 3, ReplicasAtEnd: 1}, pools[1])
+	assert.Equal(t, Pool{Name: "gpu", Class: "gpu-x1", Worker: true, Raises: 1, Lowers: 1, FirstLowerAt: new(0.004), MaxReplicas: 3, ReplicasAtEnd: 1}, pools[1])
 }
 
 func TestRemovedWhileBusy(t *testing.T) {
@@ -158,16 +158,17 @@ func TestRemovedUnmarked(t *testing.T) {
 	for _, name := range []string{"early", "marked", "other", "excused"} {
 		r.ObserveMachine(at(0), MachineObservation{Name: name, Pool: "gpu"})
 	}
-	r.ObserveMachine(at(0), MachineObservation{Name: "early", Pool: "gpu", Deleting: true}) // before there is a coordinator
-	r.CoordinatorStarted(at(1), "path", "log")
+	r.ObserveMachine(at(0), MachineObservation{Name: "early", Pool: "gpu", Deleting: true}) // before replicas were lowered
+	r.ObserveReplicas(at(3000), "gpu", 4, true, "")
+	r.ObserveReplicas(at(3000), "gpu", 2, false, "p1")
 	r.ExcuseMachine(at(1), "excused")
-	r.ObserveMachine(at(2), MachineObservation{Name: "marked", Pool: "gpu", Deleting: true, Marked: true})
-	r.ObserveMachine(at(2), MachineObservation{Name: "other", Pool: "gpu", Deleting: true})
-	r.ObserveMachine(at(2), MachineObservation{Name: "excused", Pool: "gpu", Deleting: true})
-	rep := r.Report(at(3))
+	r.ObserveMachine(at(3001), MachineObservation{Name: "marked", Pool: "gpu", Deleting: true, Marked: true})
+	r.ObserveMachine(at(3001), MachineObservation{Name: "other", Pool: "gpu", Deleting: true})
+	r.ObserveMachine(at(3001), MachineObservation{Name: "excused", Pool: "gpu", Deleting: true})
+	rep := r.Report(at(4000))
 	assert.Equal(t, []string{"other"}, rep.RemovedUnmarked)
 	assert.True(t, rep.Machines[3].Excused)
-	assert.Positive(t, rep.Coordinator.StartedAt)
+	assert.True(t, rep.Machines[0].Surplus)
 }
 
 func TestIdleToDeleted(t *testing.T) {

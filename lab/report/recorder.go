@@ -52,8 +52,10 @@ type Recorder struct {
 	marked      int
 	cordoned    int
 	decided     map[string]string
-	decidedOn   map[string]bool   // kind and subject of every decision so far
-	podNodes    map[string]string // node of every Ray pod so far, by namespace/name
+	// unmarkedMachines went without a mark.
+	unmarkedMachines []*machine
+	decidedOn        map[string]bool   // kind and subject of every decision so far
+	podNodes         map[string]string // node of every Ray pod so far, by namespace/name
 }
 
 // NewRecorder makes a Recorder.
@@ -62,7 +64,7 @@ func NewRecorder(o Options) *Recorder {
 		o: o,
 		rep: Report{
 			Scenario: o.Scenario, Description: o.Description, StartedAt: o.Start,
-			RemovedWhileBusy: []BusyNode{}, RemovedUnmarked: []string{}, TouchedWhileBusy: []BusyNode{}, Timeline: []Event{},
+			RemovedWhileBusy: []BusyNode{}, TouchedWhileBusy: []BusyNode{}, Timeline: []Event{},
 		},
 		pools: map[string]*Pool{}, machines: map[string]*machine{}, nodes: map[string]*node{},
 		pods: map[string]*pod{}, ray: map[string]*rayCluster{}, asked: map[string]bool{},

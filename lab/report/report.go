@@ -32,8 +32,8 @@ type Report struct {
 	RemovedWhileBusy []BusyNode `json:"removedWhileBusy"`
 	// RemovedUnmarked lists Machines that were deleted without a delete mark,
 	// although the scenario did not do it: another than the chosen one went.
-	// Before the coordinator's first start nothing counts: Cluster API itself
-	// may make a Machine too many and take it back.
+	// Before the replicas of its pool were lowered for the first time nothing
+	// counts: Cluster API may make a Machine too many and take it back.
 	RemovedUnmarked []string `json:"removedUnmarked"`
 	// HoldSeconds is how long the scenario keeps idle nodes on purpose: the
 	// longest idle timeout and the hold of a vacant node. It is what the idle
@@ -127,6 +127,8 @@ type Pool struct {
 	// Raises and Lowers count the writes of replicas in each direction.
 	Raises int `json:"raises"`
 	Lowers int `json:"lowers"`
+	// FirstLowerAt is when replicas were lowered first, in seconds.
+	FirstLowerAt *float64 `json:"firstLowerAt,omitempty"`
 	// MaxReplicas is the highest value of replicas seen.
 	MaxReplicas    int32 `json:"maxReplicas"`
 	ReplicasAtEnd  int32 `json:"replicasAtEnd"`
@@ -168,6 +170,8 @@ type Machine struct {
 	IdleToDeletedSeconds *float64 `json:"idleToDeletedSeconds,omitempty"`
 	// Excused tells that the scenario itself deleted it.
 	Excused bool `json:"excused,omitempty"`
+	// Surplus tells that Cluster API took it back by itself.
+	Surplus bool `json:"surplus,omitempty"`
 }
 
 // BusyNode is a node that was touched although Ray used it.
@@ -204,8 +208,6 @@ type Fault struct {
 // Coordinator tells about the process under test.
 type Coordinator struct {
 	Path string `json:"path"`
-	// StartedAt is when it was started first, in seconds.
-	StartedAt float64 `json:"startedAt"`
 	// Starts counts how often it was started, Restarts those after the first.
 	Starts   int `json:"starts"`
 	Restarts int `json:"restarts"`

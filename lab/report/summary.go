@@ -97,7 +97,7 @@ func (r *Recorder) Report(at time.Time) Report {
 	out.Timeline = slices.Clone(r.rep.Timeline)
 	out.RemovedWhileBusy = slices.Clone(r.rep.RemovedWhileBusy)
 	out.TouchedWhileBusy = slices.Clone(r.rep.TouchedWhileBusy)
-	out.RemovedUnmarked = slices.Clone(r.rep.RemovedUnmarked)
+	out.RemovedUnmarked = r.unmarked()
 	out.HeadEnds = slices.Clone(r.rep.HeadEnds)
 	out.Faults = slices.Clone(r.rep.Faults)
 	out.Waves = r.reportWaves()

@@ -93,7 +93,7 @@ func (e *Expect) checkPools(v *verdict) {
 	for _, name := range slices.Sorted(maps.Keys(e.RemovedPerPool)) {
 		got := 0
 		for _, m := range v.rep.Machines {
-			if m.Pool == name && m.DeletingAt != nil && *m.DeletingAt >= v.started() {
+			if m.Pool == name && m.DeletingAt != nil && !m.Surplus {
 				got++
 			}
 		}
@@ -111,15 +111,6 @@ func (e *Expect) checkPools(v *verdict) {
 			v.failf("replicas of pool %s reached %d, allowed are %d", name, got, want)
 		}
 	}
-}
-
-// started is when the coordinator was started first. What went before that, such
-// as a Machine too many that Cluster API took back, was not its doing.
-func (v *verdict) started() float64 {
-	if c := v.rep.Coordinator; c != nil {
-		return c.StartedAt
-	}
-	return 0
 }
 
 // checkCoordinator looks at the process under test.

@@ -72,18 +72,18 @@ func TestExpectations(t *testing.T) {
 		"others stayed": {func(r *report.Report) {
 			r.Machines[0].DeletingAt, r.Machines[2].Pool, r.Machines[2].DeletingAt = nil, "gpu", new(50.0)
 		}, "Machines removed before driver job ended: 1"},
-		"one more went after":  {func(r *report.Report) { r.Machines[2].DeletingAt = new(50.0) }, "Machines removed after driver job ended: 2, want 1"},
-		"a pool lost it early": {func(r *report.Report) { r.Coordinator.StartedAt = 1e6 }, "Machines removed from pool gpu: 0, want 2"},
-		"a pool lost another":  {func(r *report.Report) { r.Machines[1].Pool = "cpu" }, "Machines removed from pool gpu: 1, want 2"},
-		"a counted pod went":   {func(r *report.Report) { r.CountedPodsAtEnd = 8 }, "counted pods at the end: 8, want 9"},
-		"without a mark":       {func(r *report.Report) { r.RemovedUnmarked = []string{"x"} }, "Machines removed without a mark: 1"},
-		"a step is missing":    {func(r *report.Report) { r.Coordinator.Steps["Drain"] = 1 }, "steps Drain: 1, want at least 2"},
-		"a step too many":      {func(r *report.Report) { r.Coordinator.Steps["Evict"] = 1 }, "steps Evict: 1, want none"},
-		"a silent step":        {func(r *report.Report) { r.Coordinator.Undecided = []string{"Drain n"} }, "a step without a reason or a decision: Drain n"},
-		"in another order":     {func(r *report.Report) { r.Coordinator.NodeSteps["nb"] = []string{"Drain", "Cordon", "Remove"} }, "node nb went through [Drain Cordon Remove]"},
-		"kept too long":        {func(r *report.Report) { r.Machines[0].IdleToDeletedSeconds = new(6.0) }, "Machine a was deleted 6.0 s after its last work"},
-		"never worked":         {func(r *report.Report) { r.Machines[0].IdleToDeletedSeconds = nil }, "its idle time cannot be judged"},
-		"driver goes on":       {func(r *report.Report) { r.Drivers[0].EndedAt = nil }, "driver job did not end"},
+		"one more went after": {func(r *report.Report) { r.Machines[2].DeletingAt = new(50.0) }, "Machines removed after driver job ended: 2, want 1"},
+		"one was surplus":     {func(r *report.Report) { r.Machines[1].Surplus = true }, "Machines removed from pool gpu: 1, want 2"},
+		"a pool lost another": {func(r *report.Report) { r.Machines[1].Pool = "cpu" }, "Machines removed from pool gpu: 1, want 2"},
+		"a counted pod went":  {func(r *report.Report) { r.CountedPodsAtEnd = 8 }, "counted pods at the end: 8, want 9"},
+		"without a mark":      {func(r *report.Report) { r.RemovedUnmarked = []string{"x"} }, "Machines removed without a mark: 1"},
+		"a step is missing":   {func(r *report.Report) { r.Coordinator.Steps["Drain"] = 1 }, "steps Drain: 1, want at least 2"},
+		"a step too many":     {func(r *report.Report) { r.Coordinator.Steps["Evict"] = 1 }, "steps Evict: 1, want none"},
+		"a silent step":       {func(r *report.Report) { r.Coordinator.Undecided = []string{"Drain n"} }, "a step without a reason or a decision: Drain n"},
+		"in another order":    {func(r *report.Report) { r.Coordinator.NodeSteps["nb"] = []string{"Drain", "Cordon", "Remove"} }, "node nb went through [Drain Cordon Remove]"},
+		"kept too long":       {func(r *report.Report) { r.Machines[0].IdleToDeletedSeconds = new(6.0) }, "Machine a was deleted 6.0 s after its last work"},
+		"never worked":        {func(r *report.Report) { r.Machines[0].IdleToDeletedSeconds = nil }, "its idle time cannot be judged"},
+		"driver goes on":      {func(r *report.Report) { r.Drivers[0].EndedAt = nil }, "driver job did not end"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
