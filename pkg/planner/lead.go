@@ -196,9 +196,7 @@ func (l *leading) serving(nodes []RayNode, room func(*RayNode) Resources) []*ray
 			equal[key] = b
 			out = append(out, b)
 		}
-		b = equal[key]
-		b.nodes = append(b.nodes, n)
-		b.count++
+		equal[key].count++
 	}
 	return out
 }

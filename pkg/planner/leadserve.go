@@ -71,17 +71,12 @@ func (l *leading) split(b *rayBin, m int64) *rayBin {
 	}
 	nb := *b
 	nb.count = m
-	all := b.nodes
-	if all != nil {
-		nb.nodes, b.nodes = all[:m:m], all[m:]
-	}
 	b.count -= m
 	l.bins = append(l.bins, &nb)
 	n := len(l.bins)
 	l.p.undo = append(l.p.undo, func() {
 		l.bins = l.bins[:n-1]
 		b.count += m
-		b.nodes = all
 	})
 	return &nb
 }

@@ -216,7 +216,7 @@ func TestEveryRemovalComesBack(t *testing.T) {
 		for round := range 5 {
 			if round == 4 { // the tasks run
 				for i := range c.RayNodes {
-					if c.RayNodes[i].Status != planner.RayNodeIdle || s.Nodes[i].Cordon != nil {
+					if c.RayNodes[i].Status != planner.RayNodeIdle || s.Nodes[i].Cordon != nil || s.Machines[i].Mark != nil {
 						t.Fatalf("I10: node %s does not serve again", s.Nodes[i].Name)
 					}
 				}

@@ -11,7 +11,6 @@ type ask struct {
 	need     need
 	gpu      int64
 	selector Selector
-	resource Resources
 }
 
 // rayTables intern what the Ray nodes and the demand of one cluster have in
@@ -61,7 +60,7 @@ func newRayTables(c *RayCluster) *rayTables {
 }
 
 func (t *rayTables) ask(r Resources, s Selector) ask {
-	return ask{need: t.vector(r).need(), gpu: r[ResourceGPU], selector: s, resource: r}
+	return ask{need: t.vector(r).need(), gpu: r[ResourceGPU], selector: s}
 }
 
 func (t *rayTables) set(labels map[string]string) *raySet {
@@ -94,10 +93,8 @@ type rayBin struct {
 	// coming nodes do not serve yet; group is set for those that the plan adds.
 	coming bool
 	group  *WorkerGroup
-	// nodes are those that serve, in order of their pods; used counts what the
-	// plan puts on each, also what takes no room.
-	nodes []*RayNode
-	used  int64
+	// used counts what the plan puts on each, also what takes no room.
+	used int64
 }
 
 func (t *rayTables) newBin(free Resources, labels map[string]string, n int64) *rayBin {
