@@ -264,3 +264,28 @@ func takeBack(t *rapid.T, s *planner.Snapshot, st planner.Step) {
 		}
 	}
 }
+
+// TestATenantDoesNotLengthenAPlan is rule I11 for decisions: two thousand kinds
+// of demand that cannot be met are told in a bounded number of decisions, and
+// none of them is lost from the count.
+func TestATenantDoesNotLengthenAPlan(t *testing.T) {
+	const kinds = 2000
+	s, m := led()
+	c := &s.RayClusters[0]
+	c.Requests = nil
+	for i := range int64(kinds) {
+		c.Requests = append(c.Requests, planner.Request{Resources: planner.Resources{planner.ResourceCPU: 1_000_000 + i}, Count: 1})
+	}
+	plan, _ := planner.Make(s, m)
+	var unmet int
+	var count int64
+	for _, d := range plan.Decisions {
+		if d.Outcome == planner.OutcomeUnmet {
+			unmet++
+			count += d.Count
+		}
+	}
+	assert.LessOrEqual(t, unmet, planner.MaxUnmetDecisions+1)
+	assert.Equal(t, int64(kinds), count)
+	assert.NoError(t, planner.Check(s, plan))
+}
