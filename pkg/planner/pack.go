@@ -7,11 +7,11 @@ import (
 
 // settle is the second half of phase 5. What the demand asked for is known by
 // now, pod by pod; the nodes for it are chosen again, for all pods at once: as
-// the greedy placement chose them, or by pattern and price, whichever is
-// cheaper. A choice counts only if the plain best-fit placement of the next
-// plan finds room for every pod on it: a packing that only a perfect scheduler
-// would find is not bought, and carrying a plan out leads to no further one
-// (rule I5).
+// the greedy placement chose them, or by the packing core, whichever is cheaper
+// in the end. A choice is carried on until the plain best-fit placement of the
+// next plan finds room for every pod on it: a packing that only a perfect
+// scheduler would find is not bought, and carrying a plan out leads to no
+// further one (rule I5).
 func (p *planning) settle() {
 	if len(p.fresh) == 0 {
 		return
@@ -19,31 +19,47 @@ func (p *planning) settle() {
 	pods, items := p.placedPods(), p.items()
 	greedy := p.purchase()
 	p.rollback(0)
-	choices := []purchase{{nodes: make([]int64, len(p.groups))}, greedy} // perhaps none is needed
-	if p.patterns(items) {
-		choices = append(choices, p.purchase())
-	}
-	p.rollback(0)
+	choices := append([]purchase{{nodes: make([]int64, len(p.groups))}, greedy}, p.packed(items)...) // perhaps none is needed
 	slices.SortStableFunc(choices, func(a, b purchase) int { return cmp.Compare(a.cost, b.cost) })
-	for _, c := range choices {
-		if p.buy(c, pods) == 0 {
-			return
+	best := purchase{cost: unbounded}
+	for i, c := range choices {
+		if c.cost >= best.cost || i > 0 && slices.Equal(c.nodes, choices[i-1].nodes) {
+			continue
 		}
-		p.rollback(0)
+		if c, ok := p.carryOn(c, pods, best.cost); ok && c.cost < best.cost {
+			best = c
+		}
 	}
-	for range 8 { // buy more until the placement settles
-		left := p.buy(greedy, pods)
-		if left == 0 {
-			return
-		}
-		more := p.purchase()
-		if more.cost == greedy.cost {
-			return
-		}
-		greedy = more
-		p.rollback(0)
+	if best.nodes == nil {
+		best = greedy
 	}
-	p.buy(greedy, pods)
+	p.buy(best, pods)
+}
+
+// carryOn buys more until every pod finds room by best fit on what was chosen.
+// It fails where that takes too long, breaks a limit, or costs as much as an
+// earlier choice.
+func (p *planning) carryOn(c purchase, pods []wantedPods, limit int64) (purchase, bool) {
+	defer p.rollback(0)
+	for range 8 {
+		p.rollback(0)
+		if !p.mayBuy(c) {
+			return c, false
+		}
+		more, ok := p.buy(c, pods)
+		if !ok || p.breaksGPUs() {
+			return c, false
+		}
+		next := p.purchase()
+		if more == 0 {
+			return next, true
+		}
+		if next.cost >= limit {
+			return c, false
+		}
+		c = next
+	}
+	return c, false
 }
 
 // purchase is a number of new nodes by group, in the order of the groups.
@@ -52,18 +68,42 @@ type purchase struct {
 	cost  int64
 }
 
+// purchase is what the plan buys so far. Nodes that stay empty do not count:
+// they are given up, unless some demand is unmet (see dropEmpty).
 func (p *planning) purchase() purchase {
 	c := purchase{nodes: make([]int64, len(p.groups))}
 	for _, b := range p.fresh {
+		if len(b.placed) == 0 && len(p.unmet) == 0 {
+			continue
+		}
 		c.nodes[b.group.index] += b.count
 		c.cost = addSat(c.cost, mulSat(b.group.price, b.count))
 	}
 	return c
 }
 
+// mayBuy tells whether all limits together allow the purchase. Nothing may be
+// bought so far.
+func (p *planning) mayBuy(c purchase) bool {
+	mark := p.mark()
+	defer p.rollback(mark)
+	for i, n := range c.nodes {
+		if n == 0 {
+			continue
+		}
+		if p.growRoom(p.groups[i]) < n {
+			return false
+		}
+		p.open(p.groups[i], n)
+	}
+	return true
+}
+
 // buy opens the nodes and places the pods on what there is then. Pods that find
-// no room get new nodes; it returns how many these were.
-func (p *planning) buy(c purchase, pods []wantedPods) (more int64) {
+// no room get new nodes: it returns how many these were, and whether all found
+// room in the end.
+func (p *planning) buy(c purchase, pods []wantedPods) (more int64, ok bool) {
+	ok = true
 	for i, n := range c.nodes {
 		if n > 0 {
 			p.open(p.groups[i], n)
@@ -73,10 +113,10 @@ func (p *planning) buy(c purchase, pods []wantedPods) (more int64) {
 		s := p.shape(w.shape)
 		if left := p.fill(s, w.demand, w.count); left > 0 {
 			more += left
-			p.place(s, w.demand, left)
+			ok = p.place(s, w.demand, left) == 0 && ok
 		}
 	}
-	return more
+	return more, ok
 }
 
 // placedPods lists everything that the plan has placed, hardest first.
@@ -158,86 +198,6 @@ func shareOf(price int64, r, capacity Resources) int64 {
 	return max(1, most)
 }
 
-// patterns buys nodes one filling at a time, always the filling with the most
-// value for its price. It tells whether everything found room.
-func (p *planning) patterns(items []*item) bool {
-	for {
-		var left bool
-		for _, it := range items {
-			left = left || it.left > 0
-		}
-		if !left {
-			return true
-		}
-		g, fill := p.bestPattern(items)
-		if g == nil {
-			return false
-		}
-		m := p.growRoom(g) // as many nodes of this filling as the pods make
-		for i, k := range fill {
-			if k > 0 {
-				m = min(m, items[i].left/k)
-			}
-		}
-		b := p.open(g, m)
-		for i, k := range fill {
-			if k > 0 {
-				p.put(b, items[i].shape, items[i].demand, k, m)
-				items[i].left -= k * m
-			}
-		}
-	}
-}
-
-// bestPattern fills an empty node of every group with the largest items first
-// and compares what it holds, by value, with its price.
-func (p *planning) bestPattern(items []*item) (*groupState, []int64) {
-	var best *groupState
-	var bestFill []int64
-	var bestValue int64
-	for _, g := range p.groups {
-		free := slices.Clone(g.dense)
-		fill := make([]int64, len(items))
-		var value int64
-		gpu := false
-		for i, it := range items {
-			if it.left == 0 {
-				continue
-			}
-			if p.refuses(g, it.shape) != "" {
-				continue
-			}
-			// A node with GPUs takes pods without only beside GPU demand, or
-			// where nothing else can hold them.
-			if p.gpuWaste(it.shape, g.dense) == 1 && !gpu && p.heldElsewhere(it.shape) {
-				continue
-			}
-			k := it.shape.need.times(free, it.left)
-			free = free.minus(it.shape.need, k)
-			fill[i] = k
-			value = addSat(value, mulSat(it.unit, k))
-			gpu = gpu || k > 0 && it.shape.gpu
-		}
-		if value == 0 {
-			continue
-		}
-		if best == nil || better(value, g.price, bestValue, best.price) {
-			best, bestFill, bestValue = g, fill, value
-		}
-	}
-	return best, bestFill
-}
-
-// better compares value for price; ties go to the cheaper node, then to the
-// earlier name.
-func better(value, price, bestValue, bestPrice int64) bool {
-	a, b := float64(value)*float64(bestPrice), float64(bestValue)*float64(price)
-	if a != b {
-		return a > b
-	}
-	return price < bestPrice
-}
-
 func (p *planning) heldElsewhere(s *shape) bool {
 	for _, g := range p.groups {
 		if g.Capacity[ResourceGPU] > 0 {
@@ -248,37 +208,4 @@ func (p *planning) heldElsewhere(s *shape) bool {
 		}
 	}
 	return false
-}
-
-// bound is phase 6: a lower bound on the price of any plan that buys room for
-// the same pods. For one resource at a time, every unit that a pod asks for
-// costs at least the cheapest price per unit among the groups that can hold
-// the pod; the dearest resource gives the bound.
-func (p *planning) bound() (cost, bound int64) {
-	perResource := map[string]float64{}
-	for _, b := range p.fresh {
-		cost = addSat(cost, mulSat(b.group.price, b.count))
-	}
-	for _, it := range p.items() {
-		for r, v := range it.shape.Requests {
-			cheapest := -1.0
-			for _, g := range p.groups {
-				c := g.Capacity[r]
-				if !g.Managed || c <= 0 || v == 0 || !g.holds(it.shape) {
-					continue
-				}
-				if unit := float64(g.price) / float64(c); cheapest < 0 || unit < cheapest {
-					cheapest = unit
-				}
-			}
-			if cheapest > 0 {
-				perResource[r] += cheapest * float64(v) * float64(it.left)
-			}
-		}
-	}
-	for _, v := range perResource {
-		// Rounded down by more than the error of the sums.
-		bound = max(bound, int64(v*(1-1e-9)))
-	}
-	return cost, min(bound, cost)
 }

@@ -52,6 +52,8 @@ type planning struct {
 	oldest  map[kind]string
 	tenant  string
 
+	proven proof // the last bound from the packing core
+
 	bought    int64 // Machines asked for by this plan, growth to min included
 	unmet     []Decision
 	decisions []Decision

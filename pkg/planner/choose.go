@@ -1,0 +1,105 @@
+package planner
+
+import (
+	"slices"
+
+	"github.com/tandem-autoscaler/tandem/pkg/planner/packing"
+)
+
+// packed asks the packing core which nodes to buy for the items: once by price
+// alone and, where that would give pods without GPUs a node with GPUs, once more
+// with these nodes kept for GPU demand. Nothing may be bought so far.
+func (p *planning) packed(items []*item) []purchase {
+	var out []purchase
+	for _, keep := range []bool{false, true} {
+		in, kept := p.problem(items, keep)
+		if keep && !kept {
+			break // the same problem again
+		}
+		r := packing.Solve(in)
+		if !keep {
+			p.proven = proof{p.signature(items), r.Bound}
+		}
+		out = append(out, purchase{r.Nodes, r.Cost})
+	}
+	return out
+}
+
+// problem puts the items in the packing core's terms: a class for every group,
+// with what the limits leave of it as its stock. GPUs are a resource like any
+// other here, because Kubernetes gives pods whole devices only. It tells whether
+// a group was kept from a pod because of its GPUs.
+func (p *planning) problem(items []*item, keepGPUs bool) (in packing.Problem, kept bool) {
+	for _, g := range p.groups {
+		c := packing.Class{Name: g.Key(), Capacity: g.dense, Price: g.price, Headroom: packing.Unlimited}
+		if g.Managed && g.Invalid == "" && g.blocked == "" && len(g.Capacity) > 0 {
+			c.Max = addSat(p.growRoom(g), g.buy)
+		}
+		in.Classes = append(in.Classes, c)
+	}
+	for _, it := range items {
+		s := packing.Shape{Name: it.demand, Amounts: it.shape.dense, Count: it.left, Refused: make([]bool, len(p.groups))}
+		elsewhere := keepGPUs && !it.shape.gpu && p.heldElsewhere(it.shape)
+		for i, g := range p.groups {
+			waste := elsewhere && g.Capacity[ResourceGPU] > 0
+			s.Refused[i] = waste || !g.holds(it.shape)
+			kept = kept || waste && in.Classes[i].Max > 0 && g.holds(it.shape)
+		}
+		in.Shapes = append(in.Shapes, s)
+	}
+	in.Budget = min(packing.AutoBudget(len(items), false), packingBudget)
+	return in, kept
+}
+
+// packingBudget is the most work that one choice of nodes may take: what takes
+// some milliseconds. Prices that one more round would find are not worth a tick
+// that is late.
+const packingBudget = 2_500_000
+
+// breaksGPUs tells whether a new node with GPUs carries no pod that wants one,
+// but pods that another group could still hold: nodes with GPUs are for GPU
+// demand, and take other pods only beside it.
+func (p *planning) breaksGPUs() bool {
+	return slices.ContainsFunc(p.fresh, func(b *bin) bool {
+		if b.group.Capacity[ResourceGPU] <= 0 || slices.ContainsFunc(b.placed, func(pl placed) bool { return pl.shape.gpu }) {
+			return false
+		}
+		return slices.ContainsFunc(b.placed, func(pl placed) bool { return p.heldElsewhere(pl.shape) })
+	})
+}
+
+// proof is a bound on the price of nodes for the items with the signature.
+type proof struct {
+	signature string
+	bound     int64
+}
+
+// signature tells sets of items apart.
+func (p *planning) signature(items []*item) string {
+	var key []byte
+	for _, it := range items {
+		key = append(append(key, it.demand...), '|')
+		key = append(append(key, it.shape.key()...), '|')
+		key = vector{it.left}.appendTo(key)
+	}
+	return string(key)
+}
+
+// bound is phase 6: what the plan's new nodes cost, and a lower bound on what
+// any nodes cost, within the same limits, that hold the pods on them. The
+// packing core has proven it when the nodes were chosen, unless other pods are
+// on new nodes now.
+func (p *planning) bound() (cost, bound int64) {
+	for _, b := range p.fresh {
+		cost = addSat(cost, mulSat(b.group.price, b.count))
+	}
+	items := p.items()
+	if len(items) == 0 {
+		return cost, 0
+	}
+	if p.proven.signature != p.signature(items) {
+		in, _ := p.problem(items, false)
+		p.proven.bound = packing.Solve(in).Bound
+	}
+	return cost, min(p.proven.bound, cost)
+}
