@@ -10,13 +10,17 @@ import (
 // alone and, where that would give pods without GPUs a node with GPUs, once more
 // with these nodes kept for GPU demand. Nothing may be bought so far.
 func (p *planning) packed(items []*item) []purchase {
+	p.work = 2 * nodesBudget
 	var out []purchase
 	for _, keep := range []bool{false, true} {
 		in, kept := p.problem(items, keep)
 		if keep && !kept {
 			break // the same problem again
 		}
-		r := packing.Solve(in)
+		r, ok := p.solve(in, nodesBudget)
+		if !ok {
+			break
+		}
 		if !keep {
 			p.proven = proof{p.signature(items), r.Bound}
 		}
@@ -47,14 +51,31 @@ func (p *planning) problem(items []*item, keepGPUs bool) (in packing.Problem, ke
 		}
 		in.Shapes = append(in.Shapes, s)
 	}
-	in.Budget = min(packing.AutoBudget(len(items), false), packingBudget)
 	return in, kept
 }
 
-// packingBudget is the most work that one choice of nodes may take: what takes
-// some milliseconds. Prices that one more round would find are not worth a tick
-// that is late.
-const packingBudget = 2_500_000
+// What the packing core may spend on a plan, in its units of work: in all for
+// all RayClusters, at a time for one choice of replicas and for comparing two
+// of them; and beyond that for the choice of nodes. It is some milliseconds: a
+// price that one more round would find is not worth a tick that is late.
+var (
+	replicasBudget = packing.Work(8)
+	replicaBudget  = packing.Work(1)
+	costBudget     = packing.Work(0.5)
+	nodesBudget    = packing.Work(8)
+)
+
+// solve asks the packing core, and counts its work. It does not where all that
+// a plan may spend is spent.
+func (p *planning) solve(in packing.Problem, most int64) (packing.Result, bool) {
+	if p.work <= 0 {
+		return packing.Result{}, false
+	}
+	in.Budget = min(packing.AutoBudget(len(in.Shapes), false), most)
+	r := packing.Solve(in)
+	p.work -= r.Work
+	return r, true
+}
 
 // breaksGPUs tells whether a new node with GPUs carries no pod that wants one,
 // but pods that another group could still hold: nodes with GPUs are for GPU
@@ -79,7 +100,7 @@ func (p *planning) signature(items []*item) string {
 	var key []byte
 	for _, it := range items {
 		key = append(append(key, it.demand...), '|')
-		key = append(append(key, it.shape.key()...), '|')
+		key = append(append(key, it.shape.text...), '|')
 		key = vector{it.left}.appendTo(key)
 	}
 	return string(key)
@@ -99,6 +120,7 @@ func (p *planning) bound() (cost, bound int64) {
 	}
 	if p.proven.signature != p.signature(items) {
 		in, _ := p.problem(items, false)
+		in.Budget = costBudget
 		p.proven.bound = packing.Solve(in).Bound
 	}
 	return cost, min(p.proven.bound, cost)

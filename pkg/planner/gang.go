@@ -90,7 +90,7 @@ func (l *leading) option(g Gang, o GangOption) bool {
 	case Spread:
 	}
 	for _, b := range bundles {
-		if l.serve(b.Resources, []Selector{b.Selector}, 1) > 0 {
+		if l.serve(b.Resources, []Selector{b.Selector}, 1, 0) > 0 {
 			return false
 		}
 	}

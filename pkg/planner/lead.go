@@ -22,6 +22,9 @@ type leading struct {
 	// worker group. They are Ray nodes that can be had without asking for more;
 	// one that no demand takes gets no VM.
 	waiting map[string][]*shape
+	// wish is how many replicas of a worker group are to be opened before any
+	// other, as if they were asked for already.
+	wish map[string]int64
 	// sure counts the waiting pods that the minimum wants.
 	sure map[string]int64
 }
@@ -91,9 +94,7 @@ func (l *leading) plan(unplaced []wantedPods) {
 	for _, g := range sortedGangs(l.c.Gangs) {
 		l.gang(g)
 	}
-	for _, r := range sortedRequests(l.c.Requests) {
-		l.request(r)
-	}
+	l.requests()
 	l.reportUnwanted()
 	l.targets()
 }
@@ -221,7 +222,7 @@ func (l *leading) constraints() {
 		}
 	}
 	for _, r := range sortedRequests(l.c.Constraints) {
-		if left := totals.serve(r.Resources, r.Selectors, r.Count); left > 0 {
+		if left := totals.serve(r.Resources, r.Selectors, r.Count, 0); left > 0 {
 			totals.resolve()
 			l.p.rollback(mark)
 			l.unmet("request_resources", r.Resources, r.Count, ReasonGangIncomplete, totals.refusal)
@@ -248,13 +249,6 @@ func (l *leading) fresh(i int, n int64) *rayBin {
 	b := *l.empty[i]
 	b.count, b.coming, b.group = n, true, &l.c.WorkerGroups[i]
 	return &b
-}
-
-func (l *leading) request(r Request) {
-	if left := l.serve(r.Resources, r.Selectors, r.Count); left > 0 {
-		l.resolve()
-		l.unmet("request", r.Resources, left, l.refusal.why, l.refusal)
-	}
 }
 
 func (l *leading) unmet(what string, r Resources, n int64, why Reason, ref refusal) {

@@ -6,15 +6,16 @@ import (
 )
 
 // serve puts n requests on Ray nodes, new ones where there is no room, in the
-// order of the selectors. It returns how many it could not.
-func (l *leading) serve(r Resources, selectors []Selector, n int64) int64 {
+// order of the selectors. The bins before from are known to have none. It
+// returns how many it could not.
+func (l *leading) serve(r Resources, selectors []Selector, n int64, from int) int64 {
 	if len(selectors) == 0 {
 		selectors = []Selector{nil}
 	}
 	l.refusal = refusal{}
 	for _, sel := range selectors {
 		a := l.ask(r, sel)
-		n = l.fill(l.bins, &a, n)
+		n = l.fill(l.bins[from:], &a, n)
 		for n > 0 {
 			opened := l.open(&a, n, nil)
 			if opened == nil {
@@ -85,7 +86,7 @@ func (l *leading) split(b *rayBin, m int64) *rayBin {
 type candidate struct {
 	index    int
 	replicas int64 // how many would be used in full, at least one
-	rank     [5]int64
+	rank     [6]int64
 }
 
 // open adds replicas of the worker group that serves n requests at the lowest
@@ -122,15 +123,31 @@ func (l *leading) candidates(a *ask, n int64, suits func(*rayBin) bool) []candid
 			continue
 		}
 		room := w.Max - w.base() - l.opened[w.Name]
-		asked := int64(1) // pods that wait already come before pods to ask for
-		if waits := int64(len(l.waiting[w.Name])); waits > 0 {
-			asked, room = 0, (waits+w.hosts()-1)/w.hosts()
+		// Pods that wait already, and those with a node to come before others,
+		// come before pods to ask for; so do those of a wish, for they will be
+		// waiting in the next plan.
+		waits, wish := int64(len(l.waiting[w.Name])), l.wish[w.Name]
+		switch {
+		case waits > 0:
+			room = (waits + w.hosts() - 1) / w.hosts()
+		case wish > 0:
+			room = min(room, wish)
 		}
 		if room <= 0 {
 			l.refuse(ReasonWorkersAtMax, fmt.Sprintf("worker group %s is at maxReplicas %d", w.Name, w.Max))
 			continue
 		}
 		price, pods := l.p.podPrice(l.p.shape(&w.Pod))
+		asked, roomless := int64(1), int64(0)
+		if waits > 0 || wish > 0 {
+			asked = 0
+			if waits > 0 && price > 1 {
+				roomless = 1
+			}
+			if price < unbounded {
+				price, pods = l.p.nominalPrice(l.p.shape(&w.Pod)), unbounded
+			}
+		}
 		each := mulSat(k, w.hosts())
 		waste := int64(0)
 		if a.gpu == 0 && len(empty.devices) > 0 {
@@ -138,7 +155,7 @@ func (l *leading) candidates(a *ask, n int64, suits func(*rayBin) bool) []candid
 		}
 		found = append(found, candidate{
 			i, max(1, min(n/each, room, pods/w.hosts())),
-			[5]int64{waste, asked, mulSat(price, w.hosts()) / max(1, min(n, each)), -w.Priority, int64(i)},
+			[6]int64{waste, asked, roomless, mulSat(price, w.hosts()) / max(1, min(n, each)), -w.Priority, int64(i)},
 		})
 	}
 	slices.SortFunc(found, func(a, b candidate) int { return slices.Compare(a.rank[:], b.rank[:]) })
@@ -180,18 +197,25 @@ func (l *leading) openReplicas(i int, n int64) *rayBin {
 			return nil
 		}
 	}
-	var replicas int64
+	var replicas, wished int64
 	if asked {
 		l.waiting[w.Name] = waiting[pods:]
 	} else {
 		replicas = pods / w.hosts()
+		wished = min(l.wish[w.Name], replicas)
 		l.opened[w.Name] += replicas
+		if wished > 0 {
+			l.wish[w.Name] -= wished
+		}
 	}
 	b := l.fresh(i, pods)
 	l.bins = append(l.bins, b)
 	known := len(l.bins)
 	l.p.undo = append(l.p.undo, func() {
 		l.opened[w.Name] -= replicas
+		if wished > 0 {
+			l.wish[w.Name] += wished
+		}
 		l.waiting[w.Name] = waiting
 		l.bins = l.bins[:known-1]
 	})
@@ -231,4 +255,16 @@ func (p *planning) podPrice(s *shape) (price, pods int64) {
 		}
 	}
 	return best, unbounded
+}
+
+// nominalPrice is what a pod of the shape would cost as its share of the
+// cheapest empty node that holds it, whatever there is and may be bought now.
+func (p *planning) nominalPrice(s *shape) int64 {
+	best := int64(unbounded)
+	for _, g := range p.groups {
+		if g.Managed && len(g.Capacity) > 0 && g.holds(s) {
+			best = min(best, shareOf(g.price, s.Requests, g.Capacity))
+		}
+	}
+	return best
 }

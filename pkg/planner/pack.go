@@ -182,7 +182,7 @@ func (p *planning) items() []*item {
 	}
 	slices.SortStableFunc(out, func(a, b *item) int {
 		return cmp.Or(cmp.Compare(b.shape.Requests[ResourceGPU], a.shape.Requests[ResourceGPU]), cmp.Compare(b.unit, a.unit),
-			cmp.Compare(a.demand, b.demand), cmp.Compare(a.shape.key(), b.shape.key()))
+			cmp.Compare(a.demand, b.demand), cmp.Compare(a.shape.text, b.shape.text))
 	})
 	return out
 }

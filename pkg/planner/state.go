@@ -53,6 +53,7 @@ type planning struct {
 	tenant  string
 
 	proven proof // the last bound from the packing core
+	work   int64 // what the packing core may still spend
 
 	bought    int64 // Machines asked for by this plan, growth to min included
 	unmet     []Decision
@@ -152,7 +153,7 @@ func (c *RayCluster) name() (namespace, name string) { return c.Namespace, c.Nam
 func newPlanning(s *Snapshot, m Memory) *planning {
 	p := &planning{
 		tables: newTables(s), s: s, mem: m, noRoom: map[wanting]bool{},
-		next: newMemory(), waiting: map[string]bool{}, oldest: map[kind]string{},
+		next: newMemory(), work: replicasBudget, waiting: map[string]bool{}, oldest: map[kind]string{},
 		group: map[string]*groupState{}, node: map[string]*nodeState{}, machine: map[string]*Machine{}, class: map[string]*classState{},
 	}
 	p.plan.At = s.At

@@ -92,6 +92,7 @@ func (v vector) appendTo(key []byte) []byte {
 type shape struct {
 	*PodShape
 
+	text  string // its key
 	need  need
 	dense vector
 	gpu   bool
@@ -165,7 +166,7 @@ func (t *tables) shape(s *PodShape) *shape {
 	sh := t.byKey[key]
 	if sh == nil {
 		dense := t.vector(s.Requests)
-		sh = &shape{PodShape: s, need: dense.need(), dense: dense, gpu: s.Requests[ResourceGPU] > 0}
+		sh = &shape{PodShape: s, text: key, need: dense.need(), dense: dense, gpu: s.Requests[ResourceGPU] > 0}
 		t.byKey[key] = sh
 	}
 	t.shapes[s] = sh
