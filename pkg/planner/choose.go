@@ -10,7 +10,6 @@ import (
 // alone and, where that would give pods without GPUs a node with GPUs, once more
 // with these nodes kept for GPU demand. Nothing may be bought so far.
 func (p *planning) packed(items []*item) []purchase {
-	p.work = 2 * nodesBudget
 	var out []purchase
 	for _, keep := range []bool{false, true} {
 		in, kept := p.problem(items, keep)
@@ -60,8 +59,8 @@ func (p *planning) problem(items []*item, keepGPUs bool) (in packing.Problem, ke
 // price that one more round would find is not worth a tick that is late.
 var (
 	replicasBudget = packing.Work(8)
-	replicaBudget  = packing.Work(1)
-	costBudget     = packing.Work(0.5)
+	replicaBudget  = packing.Work(0.5)
+	costBudget     = packing.Work(0.1)
 	nodesBudget    = packing.Work(8)
 )
 

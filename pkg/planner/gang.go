@@ -82,15 +82,38 @@ func (l *leading) option(g Gang, o GangOption) bool {
 	case StrictSpread:
 		return l.apart(g.ID, asks)
 	case Pack:
-		mark := l.p.mark()
-		if l.together(asks) {
-			return true
-		}
-		l.p.rollback(mark)
+		return l.packOrSpread(bundles, asks)
 	case Spread:
 	}
+	return l.anywhere(bundles)
+}
+
+// packOrSpread prefers one Ray node for all bundles, but not at a higher price:
+// PACK is a wish.
+func (l *leading) packOrSpread(bundles []Bundle, asks []ask) bool {
+	if l.way.apart {
+		return l.anywhere(bundles)
+	}
+	mark := l.p.mark()
+	before := l.dearer
+	packed := l.together(asks)
+	price := l.dearer - before
+	if packed && price == 0 {
+		return true
+	}
+	l.p.rollback(mark)
+	spread := l.anywhere(bundles)
+	if spread && (!packed || l.dearer-before < price) {
+		return true
+	}
+	l.p.rollback(mark)
+	return packed && l.together(asks)
+}
+
+// anywhere puts every bundle where it is cheapest.
+func (l *leading) anywhere(bundles []Bundle) bool {
 	for _, b := range bundles {
-		if l.serve(b.Resources, []Selector{b.Selector}, 1, 0) > 0 {
+		if l.serve(b.Resources, []Selector{b.Selector}, 1) > 0 {
 			return false
 		}
 	}

@@ -3,6 +3,7 @@ package planner
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -25,6 +26,14 @@ type leading struct {
 	// wish is how many replicas of a worker group are to be opened before any
 	// other, as if they were asked for already.
 	wish map[string]int64
+	way  way
+	// requests are the cluster's, each kind once, rank their indexes by order.
+	requests []Request
+	rank     [3][]int
+	// nominal is the price of a replica of each worker group as its share of
+	// the cheapest nodes, and dearer what was opened so far beyond the wish.
+	nominal []int64
+	dearer  int64
 	// sure counts the waiting pods that the minimum wants.
 	sure map[string]int64
 }
@@ -61,6 +70,7 @@ func newLeading(p *planning, c *clusterState) *leading {
 	for i := range c.WorkerGroups {
 		w := &c.WorkerGroups[i]
 		l.empty = append(l.empty, l.newBin(w.RayResources, w.Labels, 1))
+		l.nominal = append(l.nominal, mulSat(p.nominalPrice(p.shape(&w.Pod)), w.hosts()))
 		for range c.uncreated(w) {
 			l.waiting[w.Name] = append(l.waiting[w.Name], p.shape(&w.Pod))
 		}
@@ -84,19 +94,75 @@ func (c *clusterState) workerGroup(name string) *WorkerGroup {
 	return nil
 }
 
-// plan serves the gangs first and then the rest, and records targets and unmet
-// demand. unplaced are pods that have no room on any node, of whatever cluster.
+// plan serves the demand, and records targets and what is unmet. unplaced are
+// pods that have no room on any node, of whatever cluster.
 func (l *leading) plan(unplaced []wantedPods) {
 	l.p.tenant = l.c.Namespace
 	defer func() { l.p.tenant = "" }()
 	l.existing(unplaced)
-	l.constraints()
-	for _, g := range sortedGangs(l.c.Gangs) {
-		l.gang(g)
-	}
-	l.requests()
+	l.sortRequests()
+	l.serveAll(l.choose())
+	clear(l.wish)
 	l.reportUnwanted()
 	l.targets()
+}
+
+// serveAll serves the constraints and the gangs first and then the rest. It
+// returns how many of each are unmet, requests in the order of their kinds.
+func (l *leading) serveAll(c choice) (left []int64) {
+	l.wish, l.way = maps.Clone(c.wish), c.way
+	unmet := len(l.p.unmet)
+	l.constraints()
+	for _, g := range sortedGangs(l.c.Gangs) {
+		left = append(left, int64(len(l.p.unmet)-unmet))
+		unmet = len(l.p.unmet)
+		l.gang(g)
+	}
+	left = append(left, int64(len(l.p.unmet)-unmet))
+	of := make([]int64, len(l.requests))
+	for _, i := range l.rank[c.order] {
+		r := l.requests[i]
+		if of[i] = l.serve(r.Resources, r.Selectors, r.Count); of[i] > 0 {
+			l.resolve()
+			l.unmet("request", r.Resources, of[i], l.refusal.why, l.refusal)
+		}
+	}
+	return append(left, of...)
+}
+
+// sortRequests puts the requests in all orders.
+func (l *leading) sortRequests() {
+	l.requests = sortedRequests(l.c.Requests)
+	most := Resources{}
+	for i := range l.c.WorkerGroups {
+		for name, v := range l.c.WorkerGroups[i].RayResources {
+			most[name] = max(most[name], v)
+		}
+	}
+	share, names := make([]int64, len(l.requests)), make([][]string, len(l.requests))
+	for i, r := range l.requests {
+		names[i] = r.Resources.Names()
+		for name, v := range r.Resources {
+			if most[name] > 0 {
+				share[i] = max(share[i], mulDiv(v, 1_000_000, most[name]))
+			}
+		}
+		for order := range l.rank {
+			l.rank[order] = append(l.rank[order], i)
+		}
+	}
+	slices.SortStableFunc(l.rank[byShare], func(a, b int) int { return cmp.Compare(share[b], share[a]) })
+	slices.SortStableFunc(l.rank[byNames], func(a, b int) int {
+		if d := cmp.Compare(len(names[b]), len(names[a])); d != 0 {
+			return d
+		}
+		for k, n := range names[b] {
+			if d := cmp.Or(cmp.Compare(n, names[a][k]), cmp.Compare(l.requests[b].Resources[n], l.requests[a].Resources[n])); d != 0 {
+				return d
+			}
+		}
+		return 0
+	})
 }
 
 // minimum takes from the waiting pods those that minReplicas wants whatever the
@@ -222,7 +288,7 @@ func (l *leading) constraints() {
 		}
 	}
 	for _, r := range sortedRequests(l.c.Constraints) {
-		if left := totals.serve(r.Resources, r.Selectors, r.Count, 0); left > 0 {
+		if left := totals.serve(r.Resources, r.Selectors, r.Count); left > 0 {
 			totals.resolve()
 			l.p.rollback(mark)
 			l.unmet("request_resources", r.Resources, r.Count, ReasonGangIncomplete, totals.refusal)
@@ -240,6 +306,8 @@ func (l *leading) constraints() {
 		}
 		if n > 0 {
 			l.bins = append(l.bins, l.fresh(i, n))
+			known := len(l.bins)
+			l.p.undo = append(l.p.undo, func() { l.bins = l.bins[:known-1] })
 		}
 	}
 }

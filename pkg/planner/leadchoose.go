@@ -1,85 +1,68 @@
 package planner
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/tandem-autoscaler/tandem/pkg/planner/packing"
 )
 
-// rest is a request with how many of it no Ray node that exists or is on its
-// way can serve.
-type rest struct {
-	Request
-	left int64
+// Which replicas a cluster in lead mode opens is tried out: as one gang and one
+// request after the other would open them, in several ways, as the packing core
+// chooses them for all requests at once, and as Ray itself would. The choice
+// that serves as much at the least cost is taken, so the plan is hardly ever
+// worse than Ray's own.
+
+// order is the order in which requests are served.
+type order int
+
+// The orders: those with the most GPUs first; by the largest share of what a
+// worker group has; and as Ray has it, by the amounts in the order of the names
+// of the resources.
+const (
+	byGPUs order = iota
+	byShare
+	byNames
+)
+
+// way is how a trial goes about it: an order, whether the largest of the
+// replicas that are asked for are used first, or those that suit a request at
+// the least price, and whether placement groups with the strategy PACK are not
+// packed.
+type way struct {
+	order   order
+	largest bool
+	apart   bool
 }
 
-// requests serves the single requests: what is there first, then new replicas.
-// Which replicas is tried out, as one request after the other would open them
-// and as the packing core would choose them for all requests at once; the
-// cheapest choice that serves as much is taken. A choice counts only if the
-// next plan, which finds its replicas asked for, makes the same one (rule I5).
-func (l *leading) requests() {
-	all := sortedRequests(l.c.Requests)
-	fallbacks := slices.ContainsFunc(all, func(r Request) bool { return len(r.Selectors) > 1 })
-	rests, from := make([]rest, 0, len(all)), 0
-	for _, r := range all {
-		left := r.Count
-		if !fallbacks { // else the order of the selectors comes before what is there
-			var sel Selector
-			if len(r.Selectors) > 0 {
-				sel = r.Selectors[0]
-			}
-			a := l.ask(r.Resources, sel)
-			left = l.fill(l.bins, &a, left)
-		}
-		if left > 0 {
-			rests = append(rests, rest{r, left})
-		}
+// ways lists the ways to try.
+func (l *leading) ways() []way {
+	out := []way{{byGPUs, false, false}, {byNames, true, false}, {byShare, false, false}, {byShare, true, false}, {byGPUs, true, false}, {byNames, false, false}}
+	if slices.ContainsFunc(l.c.Gangs, func(g Gang) bool { return g.Strategy == Pack }) {
+		out = append(out, way{byGPUs, false, true}, way{byNames, true, true}, way{byShare, true, true})
 	}
-	if !fallbacks {
-		from = len(l.bins)
-	}
-	l.wish = l.choose(rests, from)
-	for _, r := range rests {
-		if left := l.serve(r.Resources, r.Selectors, r.left, from); left > 0 {
-			l.resolve()
-			l.unmet("request", r.Resources, left, l.refusal.why, l.refusal)
-		}
-	}
-	clear(l.wish)
+	return out
 }
 
-// trial is what came of a choice of replicas: those that were opened, by worker
-// group, and what is left of each request.
+// choice is what a trial is made with: a way, and a wish for replicas by worker
+// group.
+type choice struct {
+	way
+
+	wish map[string]int64
+}
+
+// trial is what came of a choice: the replicas that were opened, by worker
+// group, and what is left of each demand.
 type trial struct {
+	choice
+
 	opened map[string]int64
 	left   []int64
 }
 
-// choose tells how many replicas of which worker group to open for the rest,
-// which the bins up to from cannot serve.
-func (l *leading) choose(rests []rest, from int) map[string]int64 {
-	best, steady := l.carryOn(rests, from, nil)
-	if len(best.opened) == 0 {
-		return nil // nothing is opened, or nothing can be
-	}
-	for _, wish := range l.packed(rests) {
-		if maps.Equal(wish, best.opened) {
-			continue
-		}
-		t, ok := l.carryOn(rests, from, wish)
-		if !ok || !t.serves(best) {
-			continue
-		}
-		if !steady || l.cost(rests, from, t.opened) < l.cost(rests, from, best.opened) {
-			best, steady = t, true
-		}
-	}
-	return best.opened
-}
-
-// serves tells whether of no request more is left than in the other trial.
+// serves tells whether of no demand more is left than in the other trial.
 func (t *trial) serves(other trial) bool {
 	for i, n := range t.left {
 		if n > other.left[i] {
@@ -89,56 +72,188 @@ func (t *trial) serves(other trial) bool {
 	return true
 }
 
-// carryOn tries a wish, and the wish that comes of it, until it comes true. It
+// choose finds the choice to carry out. One counts only if its wish comes true:
+// then the next plan, which finds the replicas asked for, makes the same one
+// (rule I5).
+func (l *leading) choose() choice {
+	ways := l.ways()
+	var plain []trial
+	for _, w := range ways {
+		t := l.try(choice{way: w}, nil)
+		if len(t.opened) == 0 && (len(plain) == 0 || t.serves(plain[0])) {
+			return t.choice // nothing is opened, or nothing can be
+		}
+		plain = append(plain, t)
+	}
+	wishes := l.wishes()
+	for _, t := range plain {
+		wishes = append(wishes, t.opened)
+	}
+	best, steady := l.carryOn(choice{ways[0], plain[0].opened})
+	costs := map[string]int64{} // by what is opened
+	cost := func(t trial) int64 {
+		key := fmt.Sprint(t.opened)
+		if _, known := costs[key]; !known {
+			costs[key] = l.cost(t.choice)
+		}
+		return costs[key]
+	}
+	for i, wish := range wishes {
+		if len(wish) == 0 || slices.ContainsFunc(wishes[:i], func(o map[string]int64) bool { return maps.Equal(o, wish) }) {
+			continue
+		}
+		for _, w := range ways {
+			if l.p.work <= 0 {
+				return best.choice
+			}
+			t, ok := l.carryOn(choice{w, wish})
+			if ok && t.serves(best) && (!steady || cost(t) < cost(best)) {
+				best, steady = t, true
+			}
+		}
+	}
+	return best.choice
+}
+
+// carryOn tries a choice, and the wish that comes of it, until it comes true. It
 // tells whether it did.
-func (l *leading) carryOn(rests []rest, from int, wish map[string]int64) (t trial, steady bool) {
-	for range 4 {
-		t.left = nil
-		l.try(rests, from, wish, func(left []int64, opened map[string]int64) { t = trial{opened, left} })
-		if maps.Equal(t.opened, wish) {
+func (l *leading) carryOn(c choice) (t trial, steady bool) {
+	for range 3 {
+		if t = l.try(c, nil); maps.Equal(t.opened, c.wish) {
 			return t, true
 		}
-		wish = t.opened
+		c.wish = t.opened
+		if l.p.work <= 0 {
+			break
+		}
 	}
+	t.wish = t.opened
 	return t, false
 }
 
-// cost is what the new nodes of all clusters so far cost with a wish that comes
-// true.
-func (l *leading) cost(rests []rest, from int, wish map[string]int64) (cost int64) {
-	l.try(rests, from, wish, func([]int64, map[string]int64) { cost = l.p.leastCost() })
+// cost is what the new nodes of all clusters so far cost with a choice.
+func (l *leading) cost(c choice) (cost int64) {
+	l.try(c, func() { cost = l.p.leastCost() })
 	return cost
 }
 
-// try serves the rest with a wish, shows what came of it, and takes all back.
-func (l *leading) try(rests []rest, from int, wish map[string]int64, show func(left []int64, opened map[string]int64)) {
-	before := maps.Clone(l.opened)
-	mark := l.p.mark()
-	l.wish = maps.Clone(wish)
-	left := make([]int64, 0, len(rests))
-	for _, r := range rests {
-		left = append(left, l.serve(r.Resources, r.Selectors, r.left, from))
-	}
-	opened := map[string]int64{}
+// try serves everything with a choice, lets look at what came of it, and takes
+// all back.
+func (l *leading) try(c choice, look func()) trial {
+	mark, unmet, before := l.p.mark(), len(l.p.unmet), maps.Clone(l.opened)
+	t := trial{choice: c, opened: map[string]int64{}, left: l.serveAll(c)}
 	for name, n := range l.opened {
 		if n > before[name] {
-			opened[name] = n - before[name]
+			t.opened[name] = n - before[name]
 		}
 	}
-	show(left, opened)
+	if look != nil {
+		look()
+	}
 	l.p.rollback(mark)
+	l.p.unmet = l.p.unmet[:unmet]
 	l.wish = nil
+	l.p.work -= int64(len(l.bins)+8) * int64(len(t.left)+8) * 4 // about what that took
+	return t
 }
 
-// packed asks the packing core for replicas, once with the price of a pod as
-// what whole pods make of an empty node, and once as its dominant share of one.
+// wishes lists what else could be opened.
+func (l *leading) wishes() []map[string]int64 {
+	out := []map[string]int64{l.raysWish()}
+	mark, unmet, before := l.p.mark(), len(l.p.unmet), maps.Clone(l.opened)
+	rests, ok := l.rests()
+	if ok {
+		for _, wish := range l.packed(rests) {
+			for name, n := range l.opened { // by gangs and constraints
+				if n > before[name] {
+					wish[name] += n - before[name]
+				}
+			}
+			out = append(out, wish)
+		}
+	}
+	l.p.rollback(mark)
+	l.p.unmet = l.p.unmet[:unmet]
+	return out
+}
+
+// rest is a request with how many of it no Ray node that exists, is on its way
+// or is opened for a gang can serve.
+type rest struct {
+	Request
+	left int64
+}
+
+// rests serves constraints and gangs and what requests find room beside them.
+// Requests with a choice of selectors it leaves to others.
+func (l *leading) rests() (out []rest, ok bool) {
+	l.constraints()
+	for _, g := range sortedGangs(l.c.Gangs) {
+		l.gang(g)
+	}
+	for _, r := range l.requests {
+		if len(r.Selectors) > 1 {
+			return nil, false
+		}
+		var sel Selector
+		if len(r.Selectors) > 0 {
+			sel = r.Selectors[0]
+		}
+		a := l.ask(r.Resources, sel)
+		if left := l.fill(l.bins, &a, r.Count); left > 0 {
+			out = append(out, rest{r, left})
+		}
+	}
+	return out, len(out) > 0
+}
+
+// raysWish is what Ray's own scheduler would launch, as far as it may be asked
+// within the plan's budget.
+func (l *leading) raysWish() map[string]int64 {
+	things := int64(len(l.requests) + len(l.c.pods) + 8)
+	for _, g := range l.c.Gangs {
+		for _, o := range g.Options {
+			things += int64(len(o.Bundles))
+		}
+	}
+	if l.p.work -= things * 500; l.p.work <= 0 {
+		return nil
+	}
+	f := &following{p: l.p, c: l.c}
+	f.nodeTypes()
+	f.known()
+	wish := map[string]int64{}
+	for _, launch := range f.predict(sortedGangs(l.c.Gangs), l.requests).out.Launches {
+		wish[launch.Type] += launch.Count
+	}
+	for name, n := range wish {
+		wish[name] = n / l.c.workerGroup(name).hosts()
+	}
+	return wish
+}
+
+// pricing is how a pod is priced by the node that it will need.
+type pricing int
+
+// The ways: its part of an empty node by the number of such pods that the node
+// holds, its dominant share of it, or all of it.
+const (
+	perPod pricing = iota
+	perShare
+	perNode
+)
+
+// packed asks the packing core for replicas, once with each way to price them.
 func (l *leading) packed(rests []rest) []map[string]int64 {
 	var out []map[string]int64
 	var last packing.Problem
-	for _, whole := range []bool{true, false} {
-		in, of := l.replicaProblem(rests, whole)
-		if len(in.Classes) < 2 || samePrices(in, last) {
-			break // there is no choice, or no other one
+	for _, price := range []pricing{perPod, perShare, perNode} {
+		in, of := l.replicaProblem(rests, price)
+		if len(in.Classes) < 2 {
+			break // there is no choice
+		}
+		if samePrices(in, last) {
+			continue
 		}
 		last = in
 		r, ok := l.p.solve(in, replicaBudget)
@@ -163,7 +278,7 @@ func samePrices(a, b packing.Problem) bool {
 // replicaProblem puts the rest in the packing core's terms: a worker group is a
 // class, and what waits of it already is one that costs next to nothing. It
 // names the worker group that a class adds to.
-func (l *leading) replicaProblem(rests []rest, whole bool) (in packing.Problem, of []string) {
+func (l *leading) replicaProblem(rests []rest, by pricing) (in packing.Problem, of []string) {
 	var groups []*WorkerGroup
 	add := func(w *WorkerGroup, empty *rayBin, price, most int64, name string) {
 		in.Classes = append(in.Classes, packing.Class{
@@ -173,7 +288,7 @@ func (l *leading) replicaProblem(rests []rest, whole bool) (in packing.Problem, 
 	}
 	for i := range l.c.WorkerGroups {
 		w := &l.c.WorkerGroups[i]
-		price := l.p.sharePrice(l.p.shape(&w.Pod), whole)
+		price := l.p.podCost(l.p.shape(&w.Pod), by)
 		if w.Invalid != "" || w.Suspended || w.hosts() > 1 || price == unbounded {
 			continue
 		}
@@ -193,36 +308,59 @@ func (l *leading) replicaProblem(rests []rest, whole bool) (in packing.Problem, 
 	return in, of
 }
 
-// sharePrice is what a pod of the shape costs on the group that may grow and
-// holds it most cheaply: its part of an empty node's price, by the number of
-// such pods that the node holds, or by dominant share.
-func (p *planning) sharePrice(s *shape, whole bool) int64 {
+// podCost prices a pod of the shape on the group that may grow and holds it
+// most cheaply.
+func (p *planning) podCost(s *shape, by pricing) int64 {
 	best := int64(unbounded)
 	for _, g := range p.groups {
 		if p.refuses(g, s) != "" {
 			continue
 		}
-		price := shareOf(g.price, s.Requests, g.Capacity)
-		if whole {
-			price = g.price / max(1, s.need.times(g.dense, unbounded))
+		price := g.price
+		switch by {
+		case perPod:
+			price /= max(1, s.need.times(g.dense, unbounded))
+		case perShare:
+			price = shareOf(price, s.Requests, g.Capacity)
+		case perNode:
 		}
 		best = min(best, max(1, price))
 	}
 	return best
 }
 
-// leastCost is what the nodes cost that the plan would buy by now, chosen
-// again by the packing core.
+// leastCost is what the plan would pay for nodes if it were settled now.
 func (p *planning) leastCost() int64 {
-	cost := p.purchase().cost
-	items := p.items()
-	if len(items) == 0 {
-		return cost
+	greedy := p.purchase()
+	if len(p.fresh) == 0 || p.twin == nil || p.tenantBound() {
+		return greedy.cost
 	}
-	in, _ := p.problem(items, false)
-	r, ok := p.solve(in, costBudget)
-	if !ok || slices.ContainsFunc(r.Unplaced, func(n int64) bool { return n > 0 }) {
-		return cost
+	p.twin.work = costBudget
+	best := p.twin.bestPurchase(p.placedPods(), p.items(), greedy)
+	p.work -= costBudget - p.twin.work
+	return best.cost
+}
+
+// fork copies what a choice of nodes changes. Nothing may be placed so far.
+func (p *planning) fork() *planning {
+	q := *p
+	q.undo, q.options, q.noRoom, q.unmet = nil, nil, map[wanting]bool{}, nil
+	class, group := map[*classState]*classState{}, map[*groupState]*groupState{}
+	q.groups = make([]*groupState, 0, len(p.groups))
+	for _, g := range p.groups {
+		if g.class != nil && class[g.class] == nil {
+			c := *g.class
+			class[g.class] = &c
+		}
+		h := *g
+		h.class, group[g] = class[g.class], &h
+		q.groups = append(q.groups, &h)
 	}
-	return min(cost, r.Cost)
+	q.bins = make([]*bin, 0, len(p.bins))
+	for _, b := range p.bins {
+		c := *b
+		c.group = group[b.group]
+		q.bins = append(q.bins, &c)
+	}
+	return &q
 }

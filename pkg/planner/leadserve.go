@@ -6,16 +6,15 @@ import (
 )
 
 // serve puts n requests on Ray nodes, new ones where there is no room, in the
-// order of the selectors. The bins before from are known to have none. It
-// returns how many it could not.
-func (l *leading) serve(r Resources, selectors []Selector, n int64, from int) int64 {
+// order of the selectors. It returns how many it could not.
+func (l *leading) serve(r Resources, selectors []Selector, n int64) int64 {
 	if len(selectors) == 0 {
 		selectors = []Selector{nil}
 	}
 	l.refusal = refusal{}
 	for _, sel := range selectors {
 		a := l.ask(r, sel)
-		n = l.fill(l.bins[from:], &a, n)
+		n = l.fill(l.bins, &a, n)
 		for n > 0 {
 			opened := l.open(&a, n, nil)
 			if opened == nil {
@@ -145,17 +144,21 @@ func (l *leading) candidates(a *ask, n int64, suits func(*rayBin) bool) []candid
 				roomless = 1
 			}
 			if price < unbounded {
-				price, pods = l.p.nominalPrice(l.p.shape(&w.Pod)), unbounded
+				price, pods = l.nominal[i]/w.hosts(), unbounded
 			}
 		}
 		each := mulSat(k, w.hosts())
+		rank := mulSat(price, w.hosts()) / max(1, min(n, each))
+		if asked == 0 && l.way.largest {
+			rank = -l.nominal[i]
+		}
 		waste := int64(0)
 		if a.gpu == 0 && len(empty.devices) > 0 {
 			waste = 1
 		}
 		found = append(found, candidate{
 			i, max(1, min(n/each, room, pods/w.hosts())),
-			[6]int64{waste, asked, roomless, mulSat(price, w.hosts()) / max(1, min(n, each)), -w.Priority, int64(i)},
+			[6]int64{waste, asked, roomless, rank, -w.Priority, int64(i)},
 		})
 	}
 	slices.SortFunc(found, func(a, b candidate) int { return slices.Compare(a.rank[:], b.rank[:]) })
@@ -197,7 +200,7 @@ func (l *leading) openReplicas(i int, n int64) *rayBin {
 			return nil
 		}
 	}
-	var replicas, wished int64
+	var replicas, wished, dearer int64
 	if asked {
 		l.waiting[w.Name] = waiting[pods:]
 	} else {
@@ -207,6 +210,8 @@ func (l *leading) openReplicas(i int, n int64) *rayBin {
 		if wished > 0 {
 			l.wish[w.Name] -= wished
 		}
+		dearer = mulSat(l.nominal[i], replicas-wished)
+		l.dearer = addSat(l.dearer, dearer)
 	}
 	b := l.fresh(i, pods)
 	l.bins = append(l.bins, b)
@@ -216,6 +221,7 @@ func (l *leading) openReplicas(i int, n int64) *rayBin {
 		if wished > 0 {
 			l.wish[w.Name] += wished
 		}
+		l.dearer -= dearer
 		l.waiting[w.Name] = waiting
 		l.bins = l.bins[:known-1]
 	})

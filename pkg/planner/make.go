@@ -37,6 +37,9 @@ func (p *planning) demand() {
 	p.leads = map[*clusterState]*leading{}
 	for _, c := range p.clusters {
 		if c.planned() && c.Mode == ModeLead {
+			if p.twin == nil {
+				p.twin = p.fork()
+			}
 			p.leads[c] = newLeading(p, c)
 			known = append(known, p.leads[c].minimum()...)
 		}

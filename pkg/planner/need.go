@@ -208,7 +208,7 @@ func (n *needs) serve() {
 		trial.gang(g)
 	}
 	for _, r := range sortedRequests(n.c.Requests) {
-		trial.serve(r.Resources, r.Selectors, r.Count, 0)
+		trial.serve(r.Resources, r.Selectors, r.Count)
 	}
 	n.note("demand", func(u *unit) []*rayBin { return u.bins })
 	n.p.rollback(mark)
@@ -222,7 +222,7 @@ func (n *needs) constrain() {
 	mark := n.p.mark()
 	left := int64(0)
 	for _, r := range sortedRequests(n.c.Constraints) {
-		left += trial.serve(r.Resources, r.Selectors, r.Count, 0)
+		left += trial.serve(r.Resources, r.Selectors, r.Count)
 	}
 	if left == 0 { // all or nothing
 		n.note("request_resources", totals)

@@ -16,9 +16,14 @@ func (p *planning) settle() {
 	if len(p.fresh) == 0 {
 		return
 	}
-	pods, items := p.placedPods(), p.items()
-	greedy := p.purchase()
+	pods, items, greedy := p.placedPods(), p.items(), p.purchase()
 	p.rollback(0)
+	p.work = nodesBudget
+	p.buy(p.bestPurchase(pods, items, greedy), pods)
+}
+
+// bestPurchase finds the cheapest choice. Nothing may be placed so far.
+func (p *planning) bestPurchase(pods []wantedPods, items []*item, greedy purchase) purchase {
 	choices := append([]purchase{{nodes: make([]int64, len(p.groups))}, greedy}, p.packed(items)...) // perhaps none is needed
 	slices.SortStableFunc(choices, func(a, b purchase) int { return cmp.Compare(a.cost, b.cost) })
 	best := purchase{cost: unbounded}
@@ -31,9 +36,9 @@ func (p *planning) settle() {
 		}
 	}
 	if best.nodes == nil {
-		best = greedy
+		return greedy
 	}
-	p.buy(best, pods)
+	return best
 }
 
 // carryOn buys more until every pod finds room by best fit on what was chosen.

@@ -54,6 +54,9 @@ type planning struct {
 
 	proven proof // the last bound from the packing core
 	work   int64 // what the packing core may still spend
+	// twin is a copy, without anything placed, on which choices of nodes are
+	// tried.
+	twin *planning
 
 	bought    int64 // Machines asked for by this plan, growth to min included
 	unmet     []Decision
