@@ -2,104 +2,79 @@ package planner_test
 
 import (
 	"fmt"
+	"math"
+	"runtime"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
 
-// scale is a world for benchmarks: RayClusters in lead mode that share requests
-// in shapes, and placement groups, over nodes of ten classes that are busy but
-// for every tenth.
-type scale struct{ nodes, shapes, requests, gangs int }
-
-func (w scale) snapshot() planner.Snapshot {
-	const clusters, groups = 10, 10
-	s := planner.Snapshot{At: noon, Policy: testPolicy()}
-	for i := range groups {
-		gpus, cpu := int64(0), int64(16<<(i%4))
-		if i >= 4 {
-			gpus = 1 << (i % 4)
-			cpu = 12 * gpus
-		}
-		r := planner.Resources{planner.ResourceCPU: 1000 * cpu, planner.ResourceMemory: cpu * 8 << 30}
-		if gpus > 0 {
-			r[planner.ResourceGPU] = planner.Unit * gpus
-		}
-		n := int64(w.nodes / groups)
-		s.Classes = append(s.Classes, planner.VMClass{Name: fmt.Sprintf("c%d", i), Capacity: r, Price: cpu*40_000 + gpus*2_000_000})
-		s.NodeGroups = append(s.NodeGroups, planner.NodeGroup{
-			Namespace: "ns", Name: fmt.Sprintf("g%d", i), UID: fmt.Sprintf("ug%d", i), Class: fmt.Sprintf("c%d", i), Managed: true,
-			Max: n + 2000, Replicas: n, Capacity: r,
-		})
-		for j := range n {
-			name := fmt.Sprintf("g%d-%d", i, j)
-			s.Machines = append(s.Machines, planner.Machine{Namespace: "ns", Name: name, UID: "um" + name, Group: fmt.Sprintf("ns/g%d", i), Node: name, CreatedAt: noon})
-			s.Nodes = append(s.Nodes, planner.Node{Name: name, UID: "un" + name, Machine: "ns/" + name, Ready: true, Allocatable: r})
-		}
-	}
-	for c := range clusters {
-		s.RayClusters = append(s.RayClusters, w.cluster(&s, c, clusters))
-	}
-	return s
-}
-
-// cluster has a worker group for every class, a share of the nodes, and its
-// part of the demand.
-func (w scale) cluster(s *planner.Snapshot, c, of int) planner.RayCluster {
-	rc := planner.RayCluster{Namespace: "ml", Name: fmt.Sprintf("ray%d", c), UID: fmt.Sprintf("ur%d", c), Mode: planner.ModeLead, DemandKnown: true}
-	for i := range s.Classes {
-		r := s.Classes[i].Capacity
-		rc.WorkerGroups = append(rc.WorkerGroups, planner.WorkerGroup{
-			Name: fmt.Sprintf("w%d", i), Max: 100_000, RayResources: r, Pod: planner.PodShape{Requests: r},
-		})
-	}
-	for i := c; i < len(s.Nodes); i += of {
-		n := &s.Nodes[i]
-		var class int
-		_, _ = fmt.Sscanf(n.Name, "g%d-", &class)
-		name := fmt.Sprintf("ray%d-%d", c, i)
-		s.Pods = append(s.Pods, planner.Pod{
-			Namespace: "ml", Name: name, UID: "up" + name, Node: n.Name, RayCluster: rc.Key(), RayGroup: fmt.Sprintf("w%d", class), Ready: true,
-			Shape: planner.PodShape{Requests: n.Allocatable},
-		})
-		rn := planner.RayNode{ID: fmt.Sprintf("%08x", i), Pod: name, Group: fmt.Sprintf("w%d", class), Status: planner.RayNodeRunning, Total: n.Allocatable}
-		if i%10 == 0 {
-			rn.Available = n.Allocatable
-		}
-		rc.RayNodes = append(rc.RayNodes, rn)
-		rc.WorkerGroups[class].Replicas++
-	}
-	for i := range w.shapes / of {
-		r := planner.Resources{planner.ResourceCPU: int64(100 + 37*(i+c*100)%8000), planner.ResourceMemory: int64(1+(i*7+c)%32) << 28}
-		if i%4 == 0 {
-			r[planner.ResourceGPU] = planner.Unit / 4 * int64(1+i%8)
-		}
-		rc.Requests = append(rc.Requests, planner.Request{Resources: r, Count: int64(w.requests / w.shapes)})
-	}
-	for i := range w.gangs / of {
-		g := planner.Gang{ID: fmt.Sprintf("%02d%04d", c, i), Strategy: []planner.Strategy{planner.Pack, planner.Spread, planner.StrictPack, planner.StrictSpread}[i%4]}
-		var o planner.GangOption
-		for range 2 + i%7 {
-			o.Bundles = append(o.Bundles, planner.Bundle{Resources: planner.Resources{planner.ResourceCPU: 1000, planner.ResourceGPU: planner.Unit}})
-		}
-		g.Options = []planner.GangOption{o}
-		rc.Gangs = append(rc.Gangs, g)
-	}
-	return rc
-}
-
-// BenchmarkMake prints what a plan costs as shapes, nodes and requests grow.
+// BenchmarkMake prints what a plan costs as shapes, nodes and requests grow,
+// with and without equal nodes. The budgets are those of the design.
 func BenchmarkMake(b *testing.B) {
-	for _, w := range []scale{
-		{100, 150, 1_000, 0}, {1000, 150, 10_000, 20}, {1000, 300, 10_000, 20}, {5000, 1000, 1_000_000, 200},
+	for _, c := range []struct {
+		w      scale
+		budget float64 // of CPU, in ms; zero: none
+	}{
+		{scale{0, 150, 1_000, 0, false}, 5},
+		{scale{100, 150, 1_000, 0, false}, 0},
+		{scale{1000, 150, 10_000, 20, false}, 0},
+		{scale{1000, 150, 10_000, 20, true}, 0},
+		{scale{1000, 300, 10_000, 20, false}, 0},
+		{scale{5000, 1000, 1_000_000, 200, false}, 50},
+		{scale{5000, 1000, 1_000_000, 200, true}, 0},
 	} {
-		b.Run(fmt.Sprintf("nodes=%d/shapes=%d/requests=%d/gangs=%d", w.nodes, w.shapes, w.requests, w.gangs), func(b *testing.B) {
-			s := w.snapshot()
-			b.ReportAllocs()
-			for b.Loop() {
-				plan, _ := planner.Make(s, planner.Memory{})
-				b.ReportMetric(float64(len(plan.Steps)), "steps")
-			}
-		})
+		b.Run(c.w.String(), func(b *testing.B) { plan(b, c.w.snapshot(), c.budget, false) })
 	}
+}
+
+// BenchmarkTick prints what the planner's part of a tick of the daemon costs:
+// a plan and the check of its rules.
+func BenchmarkTick(b *testing.B) {
+	for _, w := range []daemon{{1000, 20}, {1000, 200}, {1000, 1000}} {
+		b.Run(fmt.Sprintf("nodes=%d/pods=%d/clusters=%d", w.nodes, 10*w.nodes, w.clusters), func(b *testing.B) { plan(b, w.snapshot(), 100, true) })
+	}
+}
+
+// plan measures one plan: its CPU time, the garbage collector included, as a
+// mean and as the least of all rounds, which a busy machine disturbs least; and
+// what it allocates.
+func plan(b *testing.B, s planner.Snapshot, budget float64, check bool) {
+	b.Helper()
+	var before, after runtime.MemStats
+	least, sum := time.Duration(math.MaxInt64), time.Duration(0)
+	runtime.ReadMemStats(&before)
+	n := 0
+	for b.Loop() {
+		start := cpuTime(b)
+		plan, _ := planner.Make(s, planner.Memory{})
+		if check {
+			if err := planner.Check(s, plan); err != nil {
+				b.Fatal(err)
+			}
+		}
+		d := cpuTime(b) - start
+		least, sum = min(least, d), sum+d
+		n++
+		b.ReportMetric(float64(len(plan.Steps)), "steps")
+	}
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(least.Seconds()*1000, "least-cpu-ms")
+	b.ReportMetric(sum.Seconds()*1000/float64(n), "mean-cpu-ms")
+	if budget > 0 {
+		b.ReportMetric(budget, "budget-cpu-ms")
+	}
+	b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc)/float64(n)/(1<<20), "MiB")
+}
+
+// cpuTime is what the process has used so far.
+func cpuTime(tb testing.TB) time.Duration {
+	tb.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		tb.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
