@@ -15,55 +15,83 @@ type IdleRead struct {
 	First    time.Time `json:"first"`
 }
 
-// stays tells what on a node holds it, whatever else could be removed.
-func (p *planning) stays(n *nodeState, w nodeWork) (Reason, string) {
-	for _, h := range []struct {
-		kind work
-		why  Reason
-		text string
-	}{
-		{workHead, ReasonHead, "carries the head pod %s"},
-		{workBlocking, ReasonBlockingPod, "pod %s must not be disturbed"},
-		{workBusy, ReasonBusy, "the Ray node of pod %s works"},
-		{workUnknown, ReasonRayUnknown, "the GCS does not know pod %s"},
-		{workFollow, ReasonFollow, "Ray decides about pod %s"},
-	} {
-		if w.n[h.kind] == 0 {
-			continue
+// stays tells what on a node holds it, whatever else could be removed, and
+// which work does so, if it is work. Most nodes are held on every tick and say
+// nothing about it, so the text is made apart, by staysText.
+func (p *planning) stays(n *nodeState) (Reason, work) {
+	for _, h := range holding {
+		if n.work.n[h.kind] > 0 {
+			return h.why, h.kind
 		}
-		message := fmt.Sprintf(h.text, w.first[h.kind].Key())
-		if h.kind == workBlocking {
-			message += ": " + w.first[h.kind].Blocks
-		}
-		if w.n[h.kind] > 1 {
-			message += fmt.Sprintf(", and %d more", w.n[h.kind]-1)
-		}
-		return h.why, message
 	}
 	switch {
-	case !n.Ready && w.ray() > 0:
-		return ReasonRayUnknown, "the node is not ready, so nobody knows what its Ray pods do"
+	case !n.Ready && n.work.ray() > 0:
+		return ReasonRayUnknown, workKinds
 	case p.booting(n):
-		return ReasonComing, "the node has not come up yet"
+		return ReasonComing, workKinds
 	case n.Keep != "":
-		return ReasonKept, n.Keep
-	case n.wanted != "":
-		return ReasonWanted, "wanted by " + n.wanted
-	case n.receives != "":
-		return ReasonWanted, "the pods of node " + n.receives + " are to move here"
+		return ReasonKept, workKinds
+	case n.wanted != "" || n.receives != "":
+		return ReasonWanted, workKinds
 	}
-	return "", ""
+	return "", workKinds
+}
+
+// holding are the kinds of work that hold a node, the gravest first.
+var holding = [...]struct {
+	kind work
+	why  Reason
+	text string
+}{
+	{workHead, ReasonHead, "carries the head pod %s"},
+	{workBlocking, ReasonBlockingPod, "pod %s must not be disturbed"},
+	{workBusy, ReasonBusy, "the Ray node of pod %s works"},
+	{workUnknown, ReasonRayUnknown, "the GCS does not know pod %s"},
+	{workFollow, ReasonFollow, "Ray decides about pod %s"},
+}
+
+// staysText explains to people what stays has found.
+func staysText(n *nodeState, why Reason, by work) string {
+	for _, h := range holding {
+		if h.kind != by {
+			continue
+		}
+		first, of := n.work.first[by], n.work.n[by]
+		text := fmt.Sprintf(h.text, first.Key())
+		if by == workBlocking {
+			text += ": " + first.Blocks
+		}
+		if of > 1 {
+			text += fmt.Sprintf(", and %d more", of-1)
+		}
+		return text
+	}
+	switch {
+	case why == ReasonRayUnknown:
+		return "the node is not ready, so nobody knows what its Ray pods do"
+	case why == ReasonComing:
+		return "the node has not come up yet"
+	case why == ReasonKept:
+		return n.Keep
+	case n.wanted != "":
+		return "wanted by " + n.wanted
+	}
+	return "the pods of node " + n.receives + " are to move here"
 }
 
 // held deals with a node that something on it holds. It tells whether that is
 // so. A removal under way is taken back, unless it cannot be known whether it
 // should be, or the group is not to be touched.
-func (p *planning) held(n *nodeState, w nodeWork) bool {
-	why, message := p.stays(n, w)
+func (p *planning) held(n *nodeState) bool {
+	why, by := p.stays(n)
 	if why == "" {
 		return false
 	}
 	ours := n.Cordon != nil || n.machine.Mark != nil
+	if !ours && why != ReasonKept && why != ReasonBlockingPod && n.work.n[workIdle] == 0 {
+		return true // it would serve in any case, which needs no words
+	}
+	message := staysText(n, why, by)
 	if at, ok := p.refused(n); ok && why != ReasonKept {
 		why, message = ReasonDrainRefused, "Ray refused the drain at "+at.UTC().Format(time.RFC3339)+": "+message
 	}
@@ -73,7 +101,7 @@ func (p *planning) held(n *nodeState, w nodeWork) bool {
 		p.decideNode(n, OutcomeHold, why, message) // nothing is known, so nothing is undone
 	case ours:
 		p.back(n, why, message)
-	case why == ReasonKept || why == ReasonBlockingPod || w.n[workIdle] > 0:
+	default:
 		p.decideNode(n, OutcomeHold, why, message)
 	}
 	return true
@@ -135,15 +163,15 @@ func (p *planning) idleRead(n *nodeState) (ids string, at time.Time, ok bool) {
 
 // mayEmpty decides whether a node that only carries Ray workers that could end,
 // and pods that could move, may be emptied now. It writes the decision if not.
-func (p *planning) mayEmpty(n *nodeState, w nodeWork, budget *removal) bool {
+func (p *planning) mayEmpty(n *nodeState, budget *removal) bool {
 	g := n.group
 	if g.hold != nil {
-		if n.Cordon != nil || w.n[workIdle] > 0 {
+		if n.Cordon != nil || n.work.n[workIdle] > 0 {
 			p.holdNode(n, g.hold)
 		}
 		return false
 	}
-	if why, message := p.notYet(n, w, budget); why != "" {
+	if why, message := p.notYet(n, budget); why != "" {
 		p.back(n, why, message)
 		return false
 	}
@@ -156,8 +184,8 @@ func (p *planning) mayEmpty(n *nodeState, w nodeWork, budget *removal) bool {
 }
 
 // notYet tells why a node may not be emptied.
-func (p *planning) notYet(n *nodeState, w nodeWork, budget *removal) (Reason, string) {
-	g := n.group
+func (p *planning) notYet(n *nodeState, budget *removal) (Reason, string) {
+	g, w := n.group, &n.work
 	if at, ok := p.refused(n); ok {
 		return ReasonDrainRefused, "Ray refused the drain at " + at.UTC().Format(time.RFC3339)
 	}
@@ -181,7 +209,7 @@ func (p *planning) notYet(n *nodeState, w nodeWork, budget *removal) (Reason, st
 	case g.spare <= 0:
 		return ReasonAtMin, fmt.Sprintf("min size is %d", g.Min)
 	case n.Cordon != nil:
-		return p.cannotMove(n, w)
+		return p.cannotMove(n)
 	}
 	if at, ok := p.mem.Refused[n.UID]; ok && p.s.At.Sub(at) < p.restAfterRefusal(n) {
 		return ReasonDrainRefused, "Ray refused the drain at " + at.UTC().Format(time.RFC3339) + "; the idle time starts anew"
@@ -197,7 +225,7 @@ func (p *planning) notYet(n *nodeState, w nodeWork, budget *removal) (Reason, st
 	if budget.start <= 0 || budget.machines <= 0 {
 		return budget.why, "no more may be removed now"
 	}
-	return p.cannotMove(n, w)
+	return p.cannotMove(n)
 }
 
 // refused tells whether a drain was refused since the node was cordoned.

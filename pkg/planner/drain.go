@@ -14,7 +14,7 @@ const evictBelow = 50
 // emptyNode takes the next step with a node that is to be emptied: cordon, then
 // drain, then wait for the Ray pods to go, then move the others.
 func (p *planning) emptyNode(n *nodeState) {
-	w := p.workOn(n)
+	w := &n.work
 	why := ReasonIdle
 	if w.ray() == 0 {
 		why = ReasonMovable
@@ -31,7 +31,7 @@ func (p *planning) emptyNode(n *nodeState) {
 		}
 		p.decideNode(n, OutcomeShrink, ReasonDraining, fmt.Sprintf("draining %d Ray nodes, %s", w.n[workIdle], p.idleText(n)))
 	case w.n[workDraining] > 0:
-		p.decideNode(n, OutcomeShrink, ReasonDraining, p.drainText(n, w))
+		p.decideNode(n, OutcomeShrink, ReasonDraining, p.drainText(n))
 	case w.n[workDead] > 0:
 		p.decideNode(n, OutcomeShrink, ReasonDrained, fmt.Sprintf("%d Ray nodes have ended, their pods are taken back", w.n[workDead]))
 	case w.n[workLeaving] > 0:
@@ -65,8 +65,8 @@ func (p *planning) idleText(n *nodeState) string {
 // drainText says how long a drain has lasted. A raylet that accepted one for
 // idleness ends within a second; one that does not is never given up, because
 // nobody knows what it does.
-func (p *planning) drainText(n *nodeState, w nodeWork) string {
-	text := fmt.Sprintf("waits for %d Ray nodes to end", w.n[workDraining])
+func (p *planning) drainText(n *nodeState) string {
+	text := fmt.Sprintf("waits for %d Ray nodes to end", n.work.n[workDraining])
 	if d := p.s.At.Sub(n.Cordon.At); p.s.Policy.DrainDeadline > 0 && d > time.Duration(p.s.Policy.DrainDeadline) {
 		text += fmt.Sprintf(", which takes longer than it should: %s since the cordon", d.Round(time.Second))
 	}
@@ -98,7 +98,8 @@ func refOf(pod *Pod) PodRef { return PodRef{Namespace: pod.Namespace, Name: pod.
 
 // cannotMove tells why the pods that are not Ray's cannot move to other nodes.
 // If they can, they are put there, so that no two nodes count on the same room.
-func (p *planning) cannotMove(n *nodeState, w nodeWork) (Reason, string) {
+func (p *planning) cannotMove(n *nodeState) (Reason, string) {
+	w := &n.work
 	if w.n[workMovable] == 0 {
 		return "", ""
 	}

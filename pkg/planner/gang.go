@@ -66,12 +66,7 @@ func gangDecision(cluster string, g Gang, ref refusal) Decision {
 }
 
 func (l *leading) option(g Gang, o GangOption) bool {
-	bundles := slices.Clone(o.Bundles)
-	slices.SortStableFunc(bundles, func(a, b Bundle) int {
-		return cmp.Or(cmp.Compare(b.Resources[ResourceGPU], a.Resources[ResourceGPU]), cmp.Compare(b.Resources[ResourceMemory], a.Resources[ResourceMemory]),
-			cmp.Compare(b.Resources[ResourceCPU], a.Resources[ResourceCPU]), cmp.Compare(a.Resources.Key(), b.Resources.Key()),
-			cmp.Compare(fmt.Sprintf("%v", a.Selector), fmt.Sprintf("%v", b.Selector)))
-	})
+	bundles := sortedBundles(o.Bundles)
 	asks := make([]ask, 0, len(bundles))
 	for _, b := range bundles {
 		asks = append(asks, l.ask(b.Resources, b.Selector))
@@ -118,6 +113,35 @@ func (l *leading) anywhere(bundles []Bundle) bool {
 		}
 	}
 	return true
+}
+
+// sortedBundles puts the bundles that are hardest to place first. Most gangs
+// have equal ones, so what tells them apart is written down once for each.
+func sortedBundles(in []Bundle) []Bundle {
+	type keyed struct {
+		Bundle
+		key, selector string
+	}
+	all := make([]keyed, 0, len(in))
+	for _, b := range in {
+		all = append(all, keyed{b, b.Resources.Key(), selectorKey(b.Selector)})
+	}
+	slices.SortStableFunc(all, func(a, b keyed) int {
+		return cmp.Or(cmp.Compare(b.Resources[ResourceGPU], a.Resources[ResourceGPU]), cmp.Compare(b.Resources[ResourceMemory], a.Resources[ResourceMemory]),
+			cmp.Compare(b.Resources[ResourceCPU], a.Resources[ResourceCPU]), cmp.Compare(a.key, b.key), cmp.Compare(a.selector, b.selector))
+	})
+	out := make([]Bundle, 0, len(in))
+	for _, b := range all {
+		out = append(out, b.Bundle)
+	}
+	return out
+}
+
+func selectorKey(s Selector) string {
+	if len(s) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%v", s)
 }
 
 // together puts all bundles on one Ray node.

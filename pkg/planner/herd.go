@@ -62,7 +62,7 @@ func (p *planning) herd() {
 
 // herdable tells whether the node might become vacant by itself.
 func (p *planning) herdable(n *nodeState) bool {
-	w := p.workOn(n)
+	w := &n.work
 	switch {
 	case !p.s.Policy.SoftTaints || p.s.Policy.RemovalDisabled:
 		n.herdWhy = ReasonRemovalDisabled

@@ -15,8 +15,8 @@ func (p *planning) watchDemand() {
 	window := time.Duration(p.s.Policy.DemandHold)
 	for _, g := range p.groups {
 		g.use = int64(len(g.fresh))
-		for _, n := range p.nodes {
-			if w := p.workOn(n); n.group == g && (n.wanted != "" || len(n.pods) > w.n[workIdle]+w.n[workDead]+w.n[workLeaving]+w.n[workDraining]) {
+		for _, n := range g.nodes {
+			if w := &n.work; n.wanted != "" || len(n.pods) > w.n[workIdle]+w.n[workDead]+w.n[workLeaving]+w.n[workDraining] {
 				g.use++
 			}
 		}

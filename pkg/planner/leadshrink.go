@@ -35,15 +35,9 @@ func (n *needs) act() {
 
 // clear takes names out of workersToDelete whose pods are gone.
 func (n *needs) clear(w *WorkerGroup) {
-	there := map[string]bool{}
-	for i := range n.p.s.Pods {
-		if pod := &n.p.s.Pods[i]; pod.Namespace == n.c.Namespace && slices.Contains(w.WorkersToDelete, pod.Name) {
-			there[pod.Name] = true
-		}
-	}
 	var gone []PodRef
 	for _, name := range w.WorkersToDelete {
-		if !there[name] {
+		if !n.p.podExists(n.c.Namespace, name) {
 			gone = append(gone, PodRef{Namespace: n.c.Namespace, Name: name})
 		}
 	}
@@ -51,6 +45,17 @@ func (n *needs) clear(w *WorkerGroup) {
 		sortRefs(gone)
 		n.step(StepClearWorkers, w, gone, ReasonGone)
 	}
+}
+
+// podExists tells whether there is a pod of the name, of whatever kind. Few ask.
+func (p *planning) podExists(namespace, name string) bool {
+	if p.podNames == nil {
+		p.podNames = make(map[PodRef]bool, len(p.s.Pods))
+		for i := range p.s.Pods {
+			p.podNames[PodRef{Namespace: p.s.Pods[i].Namespace, Name: p.s.Pods[i].Name}] = true
+		}
+	}
+	return p.podNames[PodRef{Namespace: namespace, Name: name}]
 }
 
 // replace deletes ended pods whose replicas are still wanted, so that the
@@ -76,7 +81,7 @@ func (n *needs) touchable(u *unit) bool {
 		if node == nil || !node.emptying {
 			continue
 		}
-		if w := n.p.workOn(node); node.Cordon == nil || w.n[workIdle]+w.n[workDraining]+w.n[workBusy]+w.n[workUnknown] > 0 {
+		if w := &node.work; node.Cordon == nil || w.n[workIdle]+w.n[workDraining]+w.n[workBusy]+w.n[workUnknown] > 0 {
 			return false
 		}
 	}

@@ -123,7 +123,9 @@ func (n *needs) list(w *WorkerGroup) {
 
 func (u *unit) add(t *rayTables, b *rayBin, total Resources) {
 	u.bins = append(u.bins, b)
-	u.total = append(u.total, t.newBin(total, b.labels.labels, 1))
+	if t.constrained {
+		u.total = append(u.total, t.newBin(total, b.labels.labels, 1))
+	}
 }
 
 // place finds the kind of a unit with pods, and its room.
@@ -203,20 +205,33 @@ func (n *needs) replicas(w *WorkerGroup) []replica {
 // serve puts gangs and requests on the units and notes which were used.
 func (n *needs) serve() {
 	trial := n.trial(func(u *unit) []*rayBin { return u.bins })
-	mark, unmet := n.p.mark(), len(n.p.unmet)
+	mark := n.p.mark()
 	for _, g := range sortedGangs(n.c.Gangs) {
-		trial.gang(g)
+		trial.anyOption(g)
 	}
 	for _, r := range sortedRequests(n.c.Requests) {
 		trial.serve(r.Resources, r.Selectors, r.Count)
 	}
 	n.note("demand", func(u *unit) []*rayBin { return u.bins })
 	n.p.rollback(mark)
-	n.p.unmet = n.p.unmet[:unmet]
+}
+
+// anyOption places the gang as [leading.gang] does, and says nothing about it.
+func (l *leading) anyOption(g Gang) {
+	for _, o := range g.Options {
+		mark := l.p.mark()
+		if l.option(g, o) {
+			return
+		}
+		l.p.rollback(mark)
+	}
 }
 
 // constrain makes sure that the totals that stay hold request_resources.
 func (n *needs) constrain() {
+	if len(n.c.Constraints) == 0 {
+		return
+	}
 	totals := func(u *unit) []*rayBin { return u.total }
 	trial := n.trial(totals)
 	mark := n.p.mark()

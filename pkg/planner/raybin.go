@@ -21,7 +21,9 @@ type rayTables struct {
 
 	labelKeys []string
 	gangs     map[string]bool // the ids of those that wait
-	labels    map[string]*raySet
+	// constrained tells whether request_resources looks at totals.
+	constrained bool
+	labels      map[string]*raySet
 }
 
 // raySet is one set of labels; equal sets are one object.
@@ -56,7 +58,9 @@ func newRayTables(c *RayCluster) *rayTables {
 		}
 	}
 	delete(names, ResourceGPU)
-	return &rayTables{dims: newDims(names), labelKeys: slices.Sorted(maps.Keys(keys)), gangs: gangs, labels: map[string]*raySet{}}
+	return &rayTables{
+		dims: newDims(names), labelKeys: slices.Sorted(maps.Keys(keys)), gangs: gangs, constrained: len(c.Constraints) > 0, labels: map[string]*raySet{},
+	}
 }
 
 func (t *rayTables) ask(r Resources, s Selector) ask {

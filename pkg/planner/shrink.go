@@ -35,11 +35,11 @@ func (p *planning) shrink() {
 	}
 	var emptying []*nodeState
 	for _, n := range nodes {
-		switch w := p.workOn(n); {
-		case p.held(n, w):
+		switch {
+		case p.held(n):
 		case len(n.pods) == 0:
 			p.stageVacant(n, &budget)
-		case p.mayEmpty(n, w, &budget):
+		case p.mayEmpty(n, &budget):
 			emptying = append(emptying, n)
 		}
 	}
@@ -92,9 +92,9 @@ func (p *planning) shrinkable(g *groupState, budget *removal) []*nodeState {
 	}
 	p.cancelComing(g, budget)
 	var out []*nodeState
-	for _, n := range p.nodes {
+	for _, n := range g.nodes {
 		switch {
-		case n.group != g || n.machine.Deleting:
+		case n.machine.Deleting:
 		case going > 0 && n.machine.Mark != nil:
 			going--
 			p.decideNode(n, OutcomeShrink, ReasonShrinking, "waits for Cluster API to delete Machine "+n.machine.Name)
@@ -123,12 +123,13 @@ func (p *planning) rank(nodes []*nodeState) {
 		return d
 	}
 	for _, n := range nodes {
-		why, _ := p.stays(n, p.workOn(n))
+		why, _ := p.stays(n)
 		n.leavable = why == "" && n.group.hold == nil
+		n.idle = idle(n)
 	}
-	slices.SortStableFunc(nodes, func(a, b *nodeState) int {
+	slices.SortFunc(nodes, func(a, b *nodeState) int {
 		return cmp.Or(cmp.Compare(first(a.Cordon != nil), first(b.Cordon != nil)), cmp.Compare(len(a.pods), len(b.pods)),
-			cmp.Compare(b.group.price, a.group.price), cmp.Compare(idle(b), idle(a)), cmp.Compare(a.Name, b.Name))
+			cmp.Compare(b.group.price, a.group.price), cmp.Compare(b.idle, a.idle), cmp.Compare(a.Name, b.Name))
 	})
 	for i, n := range nodes {
 		n.order = i + 1

@@ -68,7 +68,7 @@ func (p *planning) stageOf(n *nodeState) Stage {
 			return StageMarked
 		}
 	}
-	w := p.workOn(n)
+	w := &n.work
 	ended := w.n[workDead] + w.n[workLeaving]
 	alive := w.n[workIdle] + w.n[workBusy] + w.n[workUnknown] + w.n[workFollow] + w.n[workHead]
 	switch {
@@ -134,9 +134,10 @@ func (p *planning) joinRay() {
 		byPod[c.Key()] = m
 	}
 	p.pod = make(map[*Pod]*podState, len(p.s.Pods))
-	for i := range p.s.Pods {
-		pod := &p.s.Pods[i]
-		st := &podState{cluster: p.cluster[pod.RayCluster]}
+	all := make([]podState, len(p.s.Pods))
+	for i := range all {
+		pod, st := &p.s.Pods[i], &all[i]
+		st.cluster = p.cluster[pod.RayCluster]
 		if st.cluster != nil {
 			st.group = st.cluster.workerGroup(pod.RayGroup)
 			if pod.Namespace == st.cluster.Namespace {
@@ -201,9 +202,10 @@ func workOf(s RayNodeStatus) work {
 	return workUnknown
 }
 
-func (p *planning) workOn(n *nodeState) nodeWork {
+// workOf sums up pods in order of their names.
+func (p *planning) workOf(pods []*Pod) nodeWork {
 	var w nodeWork
-	for _, pod := range n.pods {
+	for _, pod := range pods {
 		k := p.pod[pod].work
 		if w.n[k] == 0 {
 			w.first[k] = pod

@@ -3,6 +3,7 @@ package planner
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
 // planning is the working state of one call of [Make]. Every list in it is
@@ -24,6 +25,7 @@ type planning struct {
 	clusters []*clusterState
 	cluster  map[string]*clusterState // by namespace/name
 	pod      map[*Pod]*podState
+	podNames map[PodRef]bool // of all pods, once somebody has asked; without UIDs
 
 	// bins are the nodes that exist and the Machines that are coming; fresh
 	// are the nodes that this plan would buy.
@@ -70,6 +72,7 @@ type groupState struct {
 	*NodeGroup
 	index    int64
 	machines []*Machine
+	nodes    []*nodeState // in order of their names
 	// alive Machines are not being deleted; coming ones have no ready Node
 	// yet and still may get one; failed ones never will.
 	alive, coming, ready int64
@@ -118,6 +121,7 @@ type nodeState struct {
 	group   *groupState
 	machine *Machine
 	pods    []*Pod // not DaemonSets'
+	work    nodeWork
 	used    Resources
 	wanted  string // the demand that the plan puts here, if any
 	// leavable nodes carry nothing that holds them; order is their place among
@@ -125,6 +129,7 @@ type nodeState struct {
 	leavable bool
 	credited bool // its room counts
 	order    int
+	idle     time.Duration // of its Ray node that has been idle longest
 	// idleTwice: all its Ray nodes were idle for their timeout in two reads;
 	// emptying: this plan goes on with its removal.
 	idleTwice, emptying bool
@@ -190,12 +195,15 @@ func (p *planning) indexMachines() {
 }
 
 func (p *planning) indexNodes() {
-	for i := range p.s.Nodes {
-		n := &nodeState{Node: &p.s.Nodes[i], used: Resources{}}
+	all := make([]nodeState, len(p.s.Nodes))
+	p.nodes = make([]*nodeState, len(all))
+	for i := range all {
+		n := &all[i]
+		n.Node, n.used = &p.s.Nodes[i], Resources{}
 		if m := p.machine[n.Machine]; m != nil {
 			n.machine, n.group = m, p.group[m.Group]
 		}
-		p.nodes = append(p.nodes, n)
+		p.nodes[i] = n
 		p.node[n.Name] = n
 	}
 	slices.SortFunc(p.nodes, func(a, b *nodeState) int { return cmp.Compare(a.Name, b.Name) })
@@ -212,6 +220,10 @@ func (p *planning) indexNodes() {
 	}
 	for _, n := range p.nodes {
 		slices.SortFunc(n.pods, nameOrder[*Pod])
+		n.work = p.workOf(n.pods)
+		if n.group != nil {
+			n.group.nodes = append(n.group.nodes, n)
+		}
 	}
 }
 
