@@ -114,16 +114,18 @@ func (p *planning) fitsElsewhere(n *nodeState, chosen map[*nodeState]bool) bool 
 func (p *planning) fullest(s *shape, may func(*nodeState) bool) (*bin, int) {
 	var best *bin
 	at := 0
-	for _, b := range p.bins {
-		if b.kind != binNode && b.kind != binSoft || b.fits(s, 1) == 0 {
-			continue
-		}
-		for i, o := range b.nodes {
-			if !may(o) {
+	for _, bins := range p.rooms(s) {
+		for _, b := range bins {
+			if b.kind != binNode && b.kind != binSoft || b.fits(s, 1) == 0 {
 				continue
 			}
-			if best == nil || cmp.Or(cmp.Compare(b.slack(s), best.slack(s)), cmp.Compare(o.Name, best.nodes[at].Name)) < 0 {
-				best, at = b, i
+			for i, o := range b.nodes {
+				if !may(o) {
+					continue
+				}
+				if best == nil || cmp.Or(cmp.Compare(b.slack(s), best.slack(s)), cmp.Compare(o.Name, best.nodes[at].Name)) < 0 {
+					best, at = b, i
+				}
 			}
 		}
 	}

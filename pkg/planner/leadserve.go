@@ -244,7 +244,7 @@ func (p *planning) podPrice(s *shape) (price, pods int64) {
 	if p.noRoom[wanting{p.tenant, s}] {
 		return unbounded, unbounded
 	}
-	for _, bins := range [][]*bin{p.bins, p.fresh} {
+	for _, bins := range p.rooms(s) {
 		for _, b := range bins {
 			if k := b.fits(s, unbounded); k > 0 {
 				pods = addSat(pods, mulSat(k, b.count))

@@ -31,6 +31,10 @@ type planning struct {
 	// are the nodes that this plan would buy.
 	bins  []*bin
 	fresh []*bin
+	// before is what was free in the first of the bins when nothing was placed,
+	// roomy which of them hold a pod of a shape then: no other ever will.
+	before []vector
+	roomy  map[*shape][]*bin
 	// undo holds how to take back every placement since a mark.
 	undo    []func()
 	options []option // scratch of fill
@@ -244,6 +248,32 @@ func (p *planning) indexClusters() {
 	for _, c := range p.clusters {
 		slices.SortFunc(c.pods, nameOrder[*Pod])
 	}
+}
+
+// noteRoom notes what is free before anything is placed.
+func (p *planning) noteRoom() {
+	p.before = make([]vector, len(p.bins))
+	for i, b := range p.bins {
+		p.before[i] = b.free
+	}
+	p.roomy = map[*shape][]*bin{}
+}
+
+// rooms lists the bins that may hold a pod of the shape, in their order. Placing
+// only ever takes room away, so most of the nodes that exist need to be looked
+// at once for each shape, not once for each placement.
+func (p *planning) rooms(s *shape) [3][]*bin {
+	n := len(p.before)
+	list, known := p.roomy[s]
+	if !known {
+		for i, b := range p.bins[:n] {
+			if s.need.times(p.before[i], 1) > 0 && b.profile.lets(s) {
+				list = append(list, b)
+			}
+		}
+		p.roomy[s] = list
+	}
+	return [3][]*bin{list, p.bins[n:], p.fresh}
 }
 
 // mark and rollback bracket a trial: everything placed since the mark is taken

@@ -41,6 +41,7 @@ func (p *planning) credit() {
 	for _, g := range p.groups {
 		p.creditComing(g)
 	}
+	p.noteRoom()
 }
 
 func (p *planning) creditGroup(g *groupState) {
