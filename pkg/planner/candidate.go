@@ -19,7 +19,7 @@ type IdleRead struct {
 // which work does so, if it is work. Most nodes are held on every tick and say
 // nothing about it, so the text is made apart, by staysText.
 func (p *planning) stays(n *nodeState) (Reason, work) {
-	for _, h := range holding {
+	for _, h := range holders {
 		if n.work.n[h.kind] > 0 {
 			return h.why, h.kind
 		}
@@ -37,8 +37,8 @@ func (p *planning) stays(n *nodeState) (Reason, work) {
 	return "", workKinds
 }
 
-// holding are the kinds of work that hold a node, the gravest first.
-var holding = [...]struct {
+// holders are the kinds of work that hold a node, the gravest first.
+var holders = [...]struct {
 	kind work
 	why  Reason
 	text string
@@ -52,7 +52,7 @@ var holding = [...]struct {
 
 // staysText explains to people what stays has found.
 func staysText(n *nodeState, why Reason, by work) string {
-	for _, h := range holding {
+	for _, h := range holders {
 		if h.kind != by {
 			continue
 		}

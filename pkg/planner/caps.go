@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -155,38 +156,66 @@ func (p *planning) tenantLimit(namespace string) *TenantLimit {
 	return rest
 }
 
+// holding is a number of Machines, with their GPUs.
+type holding struct{ machines, gpus int64 }
+
+func (h *holding) add(capacity Resources, n int64) {
+	h.machines = addSat(h.machines, n)
+	h.gpus = addSat(h.gpus, mulSat(capacity[ResourceGPU], n))
+}
+
 // tenantHolds counts the Machines, and their GPUs, that carry or will carry
-// Ray pods of the namespace.
+// Ray pods of the namespace. It is asked for every group that might grow, so
+// what it finds is kept until something else is placed.
 func (p *planning) tenantHolds(namespace string) (machines, gpus int64) {
-	count := func(capacity Resources, n int64) {
-		machines = addSat(machines, n)
-		gpus = addSat(gpus, mulSat(capacity[ResourceGPU], n))
+	t := &p.tenants
+	if t.standing == nil {
+		t.standing = p.tenantsOnNodes()
 	}
+	if state := p.state(); t.namespace != namespace || t.at != state || t.all == nil {
+		all := t.standing[namespace]
+		for _, bins := range [][]*bin{p.bins, p.fresh} {
+			for _, b := range bins {
+				if b.kind >= binComing && slices.ContainsFunc(b.placed, func(pl placed) bool { return tenantOf(pl.demand) == namespace }) {
+					all.add(b.group.Capacity, b.count)
+				}
+			}
+		}
+		t.namespace, t.at, t.all = namespace, state, &all
+	}
+	return t.all.machines, t.all.gpus
+}
+
+// tenantCache is what tenants hold on nodes that exist, which no placement
+// changes, and what the last one that was asked about holds in all.
+type tenantCache struct {
+	standing  map[string]holding
+	namespace string
+	at        placementState
+	all       *holding
+}
+
+// tenantsOnNodes counts the nodes with Ray pods of each namespace.
+func (p *planning) tenantsOnNodes() map[string]holding {
+	out := map[string]holding{}
+	var here []string // the namespaces on one node
 	for _, n := range p.nodes {
 		if n.group == nil || !n.group.Managed {
 			continue
 		}
+		here = here[:0]
 		for _, pod := range n.pods {
-			if c := p.cluster[pod.RayCluster]; c != nil && c.Namespace == namespace {
-				count(n.Allocatable, 1)
-				break
+			if c := p.pod[pod].cluster; c != nil && !slices.Contains(here, c.Namespace) {
+				here = append(here, c.Namespace)
 			}
 		}
-	}
-	for _, bins := range [][]*bin{p.bins, p.fresh} {
-		for _, b := range bins {
-			if b.kind < binComing {
-				continue
-			}
-			for _, pl := range b.placed {
-				if tenantOf(pl.demand) == namespace {
-					count(b.group.Capacity, b.count)
-					break
-				}
-			}
+		for _, namespace := range here {
+			h := out[namespace]
+			h.add(n.Allocatable, 1)
+			out[namespace] = h
 		}
 	}
-	return machines, gpus
+	return out
 }
 
 // tenantOf is the namespace of the RayCluster whose pods a demand names, or

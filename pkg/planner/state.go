@@ -35,8 +35,11 @@ type planning struct {
 	// roomy which of them hold a pod of a shape then: no other ever will.
 	before []vector
 	roomy  map[*shape][]*bin
+	// tenants caches what tenants hold.
+	tenants tenantCache
 	// undo holds how to take back every placement since a mark.
 	undo    []func()
+	undone  int      // how often something was taken back
 	options []option // scratch of fill
 	// noRoom has the shapes of which not one more pod of the tenant finds room.
 	noRoom map[wanting]bool
@@ -276,6 +279,12 @@ func (p *planning) rooms(s *shape) [3][]*bin {
 	return [3][]*bin{list, p.bins[n:], p.fresh}
 }
 
+// placementState tells apart what is placed at one time from what is placed at
+// another.
+type placementState struct{ undone, done int }
+
+func (p *planning) state() placementState { return placementState{p.undone, len(p.undo)} }
+
 // mark and rollback bracket a trial: everything placed since the mark is taken
 // back.
 func (p *planning) mark() int { return len(p.undo) }
@@ -283,6 +292,7 @@ func (p *planning) mark() int { return len(p.undo) }
 func (p *planning) rollback(mark int) {
 	if len(p.undo) > mark {
 		clear(p.noRoom) // some may be free again
+		p.undone++
 	}
 	for i := len(p.undo) - 1; i >= mark; i-- {
 		p.undo[i]()
