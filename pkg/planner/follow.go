@@ -227,12 +227,12 @@ func (f *following) nodeTypes() {
 // that the operator has been asked for.
 func (f *following) known() {
 	byPod := map[string]*RayNode{}
-	for _, n := range sortedRayNodes(f.c.RayNodes) {
+	for _, n := range f.c.rayNodes {
 		if n.Head {
-			f.add(headGroup, rayv2.KindHead, &n, nil)
+			f.add(headGroup, rayv2.KindHead, n, nil)
 			continue
 		}
-		byPod[n.Pod] = &n
+		byPod[n.Pod] = n
 	}
 	for i := range f.c.WorkerGroups {
 		w := &f.c.WorkerGroups[i]

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // leading plans one RayCluster in lead mode: demand into Ray nodes, new Ray
@@ -215,11 +216,10 @@ func (c *clusterState) uncreated(w *WorkerGroup) int64 {
 // existing lists the Ray nodes that serve and those that are on their way.
 func (l *leading) existing(unplaced []wantedPods) {
 	known := map[string]bool{}
-	nodes := sortedRayNodes(l.c.RayNodes)
-	for i := range nodes {
-		known[nodes[i].Pod] = true // a node that does not serve is no capacity, and neither is its pod
+	for _, n := range l.c.rayNodes {
+		known[n.Pod] = true // a node that does not serve is no capacity, and neither is its pod
 	}
-	l.bins = l.serving(nodes, func(n *RayNode) Resources { return n.Available })
+	l.bins = l.serving(func(n *RayNode) Resources { return n.Available })
 	bound := map[string]int64{} // pods that are on a node and that Ray does not know yet
 	for _, pod := range l.c.pods {
 		if !pod.Terminating && !pod.waits() && !known[pod.Name] {
@@ -244,11 +244,10 @@ func (l *leading) existing(unplaced []wantedPods) {
 
 // serving makes bins of the Ray nodes that serve, equal ones together. What is
 // free on each is told by room.
-func (l *leading) serving(nodes []RayNode, room func(*RayNode) Resources) []*rayBin {
+func (l *leading) serving(room func(*RayNode) Resources) []*rayBin {
 	var out []*rayBin
 	equal := map[string]*rayBin{}
-	for i := range nodes {
-		n := &nodes[i]
+	for _, n := range l.c.rayNodes {
 		if n.Status != RayNodeRunning && n.Status != RayNodeIdle {
 			continue
 		}
@@ -281,7 +280,7 @@ func (l *leading) constraints() {
 	}
 	mark := l.p.mark()
 	totals := *l
-	totals.bins = l.serving(sortedRayNodes(l.c.RayNodes), func(n *RayNode) Resources { return n.Total })
+	totals.bins = l.serving(func(n *RayNode) Resources { return n.Total })
 	for _, b := range l.bins {
 		if b.coming { // its totals are free
 			totals.bins = append(totals.bins, new(*b))
@@ -356,9 +355,17 @@ func (l *leading) ended(w *WorkerGroup, limit int64) int64 {
 	return min(n/w.hosts(), limit)
 }
 
-func sortedRayNodes(in []RayNode) []RayNode {
-	out := slices.Clone(in)
-	slices.SortFunc(out, func(a, b RayNode) int { return cmp.Or(cmp.Compare(a.Pod, b.Pod), cmp.Compare(a.ID, b.ID)) })
+func sortedRayNodes(in []RayNode) []*RayNode {
+	out := make([]*RayNode, len(in))
+	for i := range in {
+		out[i] = &in[i]
+	}
+	slices.SortFunc(out, func(a, b *RayNode) int {
+		if c := strings.Compare(a.Pod, b.Pod); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
 	return out
 }
 

@@ -251,7 +251,7 @@ func (n *needs) trial(of func(*unit) []*rayBin) *leading {
 	fixed.WorkerGroups = nil
 	l := newLeading(n.p, &clusterState{RayCluster: &fixed})
 	l.rayTables = n.tables
-	for _, r := range sortedRayNodes(n.c.RayNodes) {
+	for _, r := range n.c.rayNodes {
 		if r.Head && (r.Status == RayNodeRunning || r.Status == RayNodeIdle) {
 			b := n.tables.newBin(r.Available, r.Labels, 1)
 			b.gangs = r.Gangs

@@ -127,9 +127,12 @@ func (p *planning) joinRay() {
 		if !c.planned() {
 			continue
 		}
-		m := map[string][]*RayNode{}
-		for i := range c.RayNodes {
-			m[c.RayNodes[i].Pod] = append(m[c.RayNodes[i].Pod], &c.RayNodes[i])
+		m := make(map[string][]*RayNode, len(c.rayNodes))
+		for i, j := 0, 0; i < len(c.rayNodes); i = j {
+			for j < len(c.rayNodes) && c.rayNodes[j].Pod == c.rayNodes[i].Pod {
+				j++
+			}
+			m[c.rayNodes[i].Pod] = c.rayNodes[i:j]
 		}
 		byPod[c.Key()] = m
 	}

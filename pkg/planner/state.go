@@ -3,6 +3,7 @@ package planner
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -148,7 +149,8 @@ type nodeState struct {
 // clusterState is a RayCluster with its pods.
 type clusterState struct {
 	*RayCluster
-	pods []*Pod
+	pods     []*Pod
+	rayNodes []*RayNode // by pod, then by id
 }
 
 // nameOrder orders namespaced objects.
@@ -157,7 +159,10 @@ func nameOrder[T interface {
 }](a, b T) int {
 	an, a1 := a.name()
 	bn, b1 := b.name()
-	return cmp.Or(cmp.Compare(an, bn), cmp.Compare(a1, b1))
+	if c := strings.Compare(an, bn); c != 0 {
+		return c
+	}
+	return strings.Compare(a1, b1)
 }
 
 func (p *Pod) name() (namespace, name string)        { return p.Namespace, p.Name }
@@ -238,6 +243,7 @@ func (p *planning) indexClusters() {
 	p.cluster = map[string]*clusterState{}
 	for i := range p.s.RayClusters {
 		c := &clusterState{RayCluster: &p.s.RayClusters[i]}
+		c.rayNodes = sortedRayNodes(c.RayNodes)
 		p.clusters = append(p.clusters, c)
 		p.cluster[c.Key()] = c
 	}
