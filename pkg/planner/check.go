@@ -119,7 +119,9 @@ func (c *checking) placement(n NodePlan) {
 			return
 		}
 		room = node.Allocatable.Clone()
-		room.Sub(node.used)
+		for i, v := range node.used {
+			room[c.p.names[i]] = max(0, room[c.p.names[i]]-v)
+		}
 	} else if g := c.p.group[n.Group]; g != nil {
 		room = g.Capacity.Clone()
 	}

@@ -24,6 +24,7 @@ func (p *planning) herd() {
 			continue
 		}
 		if p.herdable(n) {
+			n.share = p.shareUsed(n)
 			nodes = append(nodes, n)
 			spare[n.group] = n.group.Replicas - n.group.Min
 		} else if n.SoftTaint != nil {
@@ -37,7 +38,7 @@ func (p *planning) herd() {
 		return 1
 	}
 	slices.SortStableFunc(nodes, func(a, b *nodeState) int {
-		return cmp.Or(cmp.Compare(first(a), first(b)), cmp.Compare(shareOf(1000, a.used, a.Allocatable), shareOf(1000, b.used, b.Allocatable)),
+		return cmp.Or(cmp.Compare(first(a), first(b)), cmp.Compare(a.share, b.share),
 			cmp.Compare(b.group.price, a.group.price), cmp.Compare(a.Name, b.Name))
 	})
 	chosen := map[*nodeState]bool{}

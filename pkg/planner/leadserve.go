@@ -136,7 +136,9 @@ func (l *leading) candidates(a *ask, n int64, suits func(*rayBin) bool) []candid
 			l.refuse(ReasonWorkersAtMax, fmt.Sprintf("worker group %s is at maxReplicas %d", w.Name, w.Max))
 			continue
 		}
-		price, pods := l.p.podPrice(l.p.shape(&w.Pod))
+		each := mulSat(k, w.hosts())
+		most := min(n/each, room)
+		price, pods := l.p.podPrice(l.p.shape(&w.Pod), max(1, mulSat(most, w.hosts())))
 		asked, roomless := int64(1), int64(0)
 		if waits > 0 || wish > 0 {
 			asked = 0
@@ -147,7 +149,6 @@ func (l *leading) candidates(a *ask, n int64, suits func(*rayBin) bool) []candid
 				price, pods = l.nominal[i]/w.hosts(), unbounded
 			}
 		}
-		each := mulSat(k, w.hosts())
 		rank := mulSat(price, w.hosts()) / max(1, min(n, each))
 		if asked == 0 && l.way.largest {
 			rank = -l.nominal[i]
@@ -157,7 +158,7 @@ func (l *leading) candidates(a *ask, n int64, suits func(*rayBin) bool) []candid
 			waste = 1
 		}
 		found = append(found, candidate{
-			i, max(1, min(n/each, room, pods/w.hosts())),
+			i, max(1, min(most, pods/w.hosts())),
 			[6]int64{waste, asked, roomless, rank, -w.Priority, int64(i)},
 		})
 	}
@@ -238,16 +239,19 @@ func equalPrefix(shapes []*shape) int64 {
 }
 
 // podPrice estimates what one more pod of the shape costs, and for how many
-// pods that holds: nothing where it fits on a node that is there or already
-// bought, else its share of the cheapest new node.
-func (p *planning) podPrice(s *shape) (price, pods int64) {
+// pods that holds, of those that are asked about: nothing where it fits on a
+// node that is there or already bought, else its share of the cheapest new node.
+func (p *planning) podPrice(s *shape, most int64) (price, pods int64) {
 	if p.noRoom[wanting{p.tenant, s}] {
 		return unbounded, unbounded
 	}
 	for _, bins := range p.rooms(s) {
 		for _, b := range bins {
-			if k := b.fits(s, unbounded); k > 0 {
+			if k := b.fits(s, most); k > 0 {
 				pods = addSat(pods, mulSat(k, b.count))
+			}
+			if pods >= most {
+				return 1, pods
 			}
 		}
 	}

@@ -42,6 +42,7 @@ type planning struct {
 	undo    []func()
 	undone  int      // how often something was taken back
 	options []option // scratch of fill
+	key     []byte   // scratch of those who look for equals
 	// noRoom has the shapes of which not one more pod of the tenant finds room.
 	noRoom map[wanting]bool
 
@@ -130,7 +131,7 @@ type nodeState struct {
 	machine *Machine
 	pods    []*Pod // not DaemonSets'
 	work    nodeWork
-	used    Resources
+	used    vector // by all its pods, DaemonSets' too
 	wanted  string // the demand that the plan puts here, if any
 	// leavable nodes carry nothing that holds them; order is their place among
 	// those that may go, the first to go at 1.
@@ -143,6 +144,7 @@ type nodeState struct {
 	idleTwice, emptying bool
 	receives            string // the node whose pods are to move here
 	herdWhy             Reason // why the node gets no soft taint
+	share               int64  // of it that its pods use, in thousandths
 	herdTo              bool   // pods of a node with our soft taint are to fit here
 }
 
@@ -174,8 +176,9 @@ func newPlanning(s *Snapshot, m Memory) *planning {
 	p := &planning{
 		tables: newTables(s), s: s, mem: m, noRoom: map[wanting]bool{},
 		next: newMemory(), work: replicasBudget, waiting: map[string]bool{}, oldest: map[kind]string{},
-		group: map[string]*groupState{}, node: map[string]*nodeState{}, machine: map[string]*Machine{}, class: map[string]*classState{},
+		group: map[string]*groupState{}, class: map[string]*classState{},
 	}
+	p.machine, p.node = make(map[string]*Machine, len(s.Machines)), make(map[string]*nodeState, len(s.Nodes))
 	p.plan.At = s.At
 	p.indexMachines()
 	p.indexClusters()
@@ -208,10 +211,12 @@ func (p *planning) indexMachines() {
 
 func (p *planning) indexNodes() {
 	all := make([]nodeState, len(p.s.Nodes))
+	used := make(vector, len(all)*len(p.names))
 	p.nodes = make([]*nodeState, len(all))
 	for i := range all {
 		n := &all[i]
-		n.Node, n.used = &p.s.Nodes[i], Resources{}
+		n.Node, n.used = &p.s.Nodes[i], used[:len(p.names):len(p.names)]
+		used = used[len(p.names):]
 		if m := p.machine[n.Machine]; m != nil {
 			n.machine, n.group = m, p.group[m.Group]
 		}
@@ -223,7 +228,7 @@ func (p *planning) indexNodes() {
 		pod := &p.s.Pods[i]
 		if n := p.node[pod.Node]; n != nil {
 			if p.pod[pod].work != workDead { // it goes in any case, or is replaced
-				n.used.Add(pod.Shape.Requests)
+				p.add(n.used, pod.Shape.Requests)
 			}
 			if !pod.DaemonSet {
 				n.pods = append(n.pods, pod)
@@ -237,6 +242,25 @@ func (p *planning) indexNodes() {
 			n.group.nodes = append(n.group.nodes, n)
 		}
 	}
+}
+
+// add adds what a pod asks for; every name that one asks for has a number.
+func (d *dims) add(v vector, r Resources) {
+	for name, n := range r {
+		i := d.index[name]
+		v[i] = addSat(v[i], n)
+	}
+}
+
+// shareUsed is the dominant share of the node that its pods use, in thousandths.
+func (p *planning) shareUsed(n *nodeState) int64 {
+	var most int64
+	for i, v := range n.used {
+		if c := n.Allocatable[p.names[i]]; c > 0 && v > 0 {
+			most = max(most, mulDiv(1000, v, c))
+		}
+	}
+	return max(1, most)
 }
 
 func (p *planning) indexClusters() {

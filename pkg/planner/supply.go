@@ -209,7 +209,7 @@ func (p *planning) creditNode(n *nodeState, equal map[string]*bin) {
 	if n.SoftTaint != nil {
 		kind = binSoft
 	}
-	taints := make([]Taint, 0, len(n.Taints))
+	var taints []Taint
 	for _, t := range n.Taints {
 		if t.Key == CordonTaint {
 			kind = binCordoned
@@ -224,15 +224,18 @@ func (p *planning) creditNode(n *nodeState, equal map[string]*bin) {
 		n.group.doubtful-- // a shrink in flight may take it
 		return
 	}
-	free := n.Allocatable.Clone()
-	free.Sub(n.used)
-	b := &bin{kind: kind, group: n.group, profile: p.profile(n.Labels, taints), free: p.vector(free)}
-	key := string(b.free.appendTo(vector{int64(kind), b.order(), int64(b.profile.number)}.appendTo(nil)))
-	if equal[key] == nil {
-		equal[key] = b
+	free := p.vector(n.Allocatable)
+	for i, v := range n.used {
+		free[i] = max(0, free[i]-v)
+	}
+	like := bin{kind: kind, group: n.group, profile: p.profile(n.Labels, taints), free: free}
+	p.key = free.appendTo(vector{int64(kind), like.order(), int64(like.profile.number)}.appendTo(p.key[:0]))
+	b := equal[string(p.key)]
+	if b == nil {
+		b = &like
+		equal[string(p.key)] = b
 		p.bins = append(p.bins, b)
 	}
-	b = equal[key]
 	b.nodes = append(b.nodes, n)
 	b.count++
 	n.credited = true
