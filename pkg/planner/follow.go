@@ -36,7 +36,7 @@ func (p *planning) follow(c *clusterState) {
 	f := &following{p: p, c: c}
 	f.nodeTypes()
 	f.known()
-	gangs, requests := sortedGangs(c.Gangs), sortedRequests(c.Requests)
+	gangs, requests := c.demand()
 	all := f.predict(gangs, requests)
 	if all.out.Err != nil {
 		p.decideCluster(c, ReasonInvalidCluster, "predicting Ray's autoscaler: "+all.out.Err.Error())
@@ -240,8 +240,8 @@ func (f *following) known() {
 			continue
 		}
 		var have int64
-		for _, pod := range f.c.pods {
-			if pod.RayGroup != w.Name || pod.Terminating {
+		for _, pod := range f.c.byGroup[w.Name] {
+			if pod.Terminating {
 				continue
 			}
 			have++

@@ -114,7 +114,8 @@ func (l *leading) serveAll(c choice) (left []int64) {
 	l.wish, l.way = maps.Clone(c.wish), c.way
 	unmet := len(l.p.unmet)
 	l.constraints()
-	for _, g := range sortedGangs(l.c.Gangs) {
+	gangs, _ := l.c.demand()
+	for _, g := range gangs {
 		left = append(left, int64(len(l.p.unmet)-unmet))
 		unmet = len(l.p.unmet)
 		l.gang(g)
@@ -133,7 +134,7 @@ func (l *leading) serveAll(c choice) (left []int64) {
 
 // sortRequests puts the requests in all orders.
 func (l *leading) sortRequests() {
-	l.requests = sortedRequests(l.c.Requests)
+	_, l.requests = l.c.demand()
 	most := Resources{}
 	for i := range l.c.WorkerGroups {
 		for name, v := range l.c.WorkerGroups[i].RayResources {
@@ -173,8 +174,8 @@ func (l *leading) minimum() []wantedPods {
 	for i := range l.c.WorkerGroups {
 		w := &l.c.WorkerGroups[i]
 		bound := int64(0)
-		for _, pod := range l.c.pods {
-			if pod.RayGroup == w.Name && !pod.Terminating && !pod.waits() {
+		for _, pod := range l.c.byGroup[w.Name] {
+			if !pod.Terminating && !pod.waits() {
 				bound++
 			}
 		}
@@ -205,8 +206,8 @@ func (c *clusterState) uncreated(w *WorkerGroup) int64 {
 		return 0
 	}
 	n := mulSat(w.base(), w.hosts())
-	for _, pod := range c.pods {
-		if pod.RayGroup == w.Name && !pod.Terminating {
+	for _, pod := range c.byGroup[w.Name] {
+		if !pod.Terminating {
 			n--
 		}
 	}
@@ -347,8 +348,8 @@ func (l *leading) targets() {
 // ended: each of them gets a fresh pod before the group grows.
 func (l *leading) ended(w *WorkerGroup, limit int64) int64 {
 	var n int64
-	for _, pod := range l.c.pods {
-		if pod.RayGroup == w.Name && l.p.pod[pod].work == workDead {
+	for _, pod := range l.c.byGroup[w.Name] {
+		if l.p.pod[pod].work == workDead {
 			n++
 		}
 	}

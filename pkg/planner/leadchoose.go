@@ -188,7 +188,8 @@ type rest struct {
 // Requests with a choice of selectors it leaves to others.
 func (l *leading) rests() (out []rest, ok bool) {
 	l.constraints()
-	for _, g := range sortedGangs(l.c.Gangs) {
+	gangs, _ := l.c.demand()
+	for _, g := range gangs {
 		l.gang(g)
 	}
 	for _, r := range l.requests {
@@ -223,7 +224,8 @@ func (l *leading) raysWish() map[string]int64 {
 	f.nodeTypes()
 	f.known()
 	wish := map[string]int64{}
-	for _, launch := range f.predict(sortedGangs(l.c.Gangs), l.requests).out.Launches {
+	gangs, requests := l.c.demand()
+	for _, launch := range f.predict(gangs, requests).out.Launches {
 		wish[launch.Type] += launch.Count
 	}
 	for name, n := range wish {

@@ -162,8 +162,8 @@ func (n *needs) overwritten(w *WorkerGroup) []PodRef {
 		return nil
 	}
 	var out []PodRef
-	for _, pod := range n.c.pods {
-		if pod.RayGroup == w.Name && !pod.Terminating && slices.Contains(w.WorkersToDelete, pod.Name) {
+	for _, pod := range n.c.byGroup[w.Name] {
+		if !pod.Terminating && slices.Contains(w.WorkersToDelete, pod.Name) {
 			out = append(out, refOf(pod))
 		}
 	}

@@ -61,7 +61,7 @@ type needs struct {
 // need finds out what the cluster needs.
 func (p *planning) need(c *clusterState) *needs {
 	n := &needs{
-		p: p, c: c, tables: newRayTables(c.RayCluster), dead: map[string][]*unit{}, partly: map[*Pod]bool{}, replaced: map[string]int{},
+		p: p, c: c, tables: p.leads[c].rayTables, dead: map[string][]*unit{}, partly: map[*Pod]bool{}, replaced: map[string]int{},
 		uncreated: map[string]int64{}, excess: map[string]int64{}, reason: map[*Pod]string{},
 	}
 	for i := range c.WorkerGroups {
@@ -96,7 +96,9 @@ func (n *needs) list(w *WorkerGroup) {
 			continue
 		case kinds[workDead] > 0 || kinds[workDraining] > 0:
 			for _, pod := range r.pods {
-				n.partly[pod] = w.hosts() > 1
+				if w.hosts() > 1 {
+					n.partly[pod] = true
+				}
 			}
 			live++
 			continue
@@ -180,15 +182,18 @@ type replica struct {
 // replicas groups the pods of a worker group. Pods of a multi-host group that
 // do not tell their replica stand alone, and are never touched.
 func (n *needs) replicas(w *WorkerGroup) []replica {
-	var out []replica
+	all := n.c.byGroup[w.Name]
+	out := make([]replica, 0, len(all))
 	index := map[string]int{}
-	for _, pod := range n.c.pods {
-		if pod.RayGroup != w.Name || pod.RayHead {
+	for i, pod := range all {
+		if pod.RayHead {
 			continue
 		}
 		if w.hosts() == 1 || pod.RayReplica == "" {
-			n.partly[pod] = w.hosts() > 1
-			out = append(out, replica{pod.Name, []*Pod{pod}})
+			if w.hosts() > 1 {
+				n.partly[pod] = true
+			}
+			out = append(out, replica{pod.Name, all[i : i+1 : i+1]})
 			continue
 		}
 		i, ok := index[pod.RayReplica]
@@ -206,10 +211,11 @@ func (n *needs) replicas(w *WorkerGroup) []replica {
 func (n *needs) serve() {
 	trial := n.trial(func(u *unit) []*rayBin { return u.bins })
 	mark := n.p.mark()
-	for _, g := range sortedGangs(n.c.Gangs) {
+	gangs, requests := n.c.demand()
+	for _, g := range gangs {
 		trial.anyOption(g)
 	}
-	for _, r := range sortedRequests(n.c.Requests) {
+	for _, r := range requests {
 		trial.serve(r.Resources, r.Selectors, r.Count)
 	}
 	n.note("demand", func(u *unit) []*rayBin { return u.bins })
@@ -249,8 +255,7 @@ func (n *needs) constrain() {
 func (n *needs) trial(of func(*unit) []*rayBin) *leading {
 	fixed := *n.c.RayCluster
 	fixed.WorkerGroups = nil
-	l := newLeading(n.p, &clusterState{RayCluster: &fixed})
-	l.rayTables = n.tables
+	l := &leading{rayTables: n.tables, p: n.p, c: &clusterState{RayCluster: &fixed}}
 	for _, r := range n.c.rayNodes {
 		if r.Head && (r.Status == RayNodeRunning || r.Status == RayNodeIdle) {
 			b := n.tables.newBin(r.Available, r.Labels, 1)
@@ -259,7 +264,11 @@ func (n *needs) trial(of func(*unit) []*rayBin) *leading {
 		}
 	}
 	for _, u := range n.units {
-		l.bins = append(l.bins, of(u)...)
+		for _, b := range of(u) {
+			if n.tables.asksNothing || !b.full() {
+				l.bins = append(l.bins, b)
+			}
+		}
 	}
 	return l
 }

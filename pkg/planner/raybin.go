@@ -23,7 +23,13 @@ type rayTables struct {
 	gangs     map[string]bool // the ids of those that wait
 	// constrained tells whether request_resources looks at totals.
 	constrained bool
-	labels      map[string]*raySet
+	// asksNothing tells whether some request wants no resources: only such a
+	// one finds room on a full Ray node.
+	asksNothing bool
+	// zero is the vector of all that have nothing free.
+	zero   vector
+	key    []byte // scratch of set
+	labels map[string]*raySet
 }
 
 // raySet is one set of labels; equal sets are one object.
@@ -34,7 +40,9 @@ type raySet struct {
 
 func newRayTables(c *RayCluster) *rayTables {
 	names, keys, gangs := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	nothing := false
 	seen := func(r Resources, selectors ...Selector) {
+		nothing = nothing || r.IsZero()
 		for n := range r {
 			names[n] = true
 		}
@@ -59,7 +67,8 @@ func newRayTables(c *RayCluster) *rayTables {
 	}
 	delete(names, ResourceGPU)
 	return &rayTables{
-		dims: newDims(names), labelKeys: slices.Sorted(maps.Keys(keys)), gangs: gangs, constrained: len(c.Constraints) > 0, labels: map[string]*raySet{},
+		dims: newDims(names), labelKeys: slices.Sorted(maps.Keys(keys)), gangs: gangs, constrained: len(c.Constraints) > 0, asksNothing: nothing,
+		zero: make(vector, len(names)), labels: map[string]*raySet{},
 	}
 }
 
@@ -68,12 +77,13 @@ func (t *rayTables) ask(r Resources, s Selector) ask {
 }
 
 func (t *rayTables) set(labels map[string]string) *raySet {
-	var key []byte
+	key := t.key[:0]
 	for _, k := range t.labelKeys {
 		if v, ok := labels[k]; ok {
-			key = append(key, k+"\x00"+v+"\x00"...)
+			key = append(append(append(append(key, k...), 0), v...), 0)
 		}
 	}
+	t.key = key
 	l := t.labels[string(key)]
 	if l == nil {
 		l = &raySet{number: len(t.labels), labels: labels}
@@ -102,7 +112,16 @@ type rayBin struct {
 }
 
 func (t *rayTables) newBin(free Resources, labels map[string]string, n int64) *rayBin {
-	return &rayBin{count: n, free: t.vector(free), labels: t.set(labels), devices: devicesOf(free[ResourceGPU])}
+	v := t.zero // shared, for vectors are never changed in place
+	if len(free) > 0 {
+		v = t.vector(free)
+	}
+	return &rayBin{count: n, free: v, labels: t.set(labels), devices: devicesOf(free[ResourceGPU])}
+}
+
+// full tells whether nothing is free for those who ask for something.
+func (b *rayBin) full() bool {
+	return len(b.devices) == 0 && !slices.ContainsFunc(b.free, func(v int64) bool { return v != 0 })
 }
 
 // devicesOf reads a sum of GPUs as devices.

@@ -152,7 +152,21 @@ type nodeState struct {
 type clusterState struct {
 	*RayCluster
 	pods     []*Pod
-	rayNodes []*RayNode // by pod, then by id
+	byGroup  map[string][]*Pod // the same by worker group
+	rayNodes []*RayNode        // by pod, then by id
+	// gangs and requests are the demand, hardest first, once somebody has asked.
+	gangs    []Gang
+	requests []Request
+	sorted   bool
+}
+
+// demand lists what the cluster asks for, hardest to place first, equal
+// requests as one.
+func (c *clusterState) demand() ([]Gang, []Request) {
+	if !c.sorted {
+		c.gangs, c.requests, c.sorted = sortedGangs(c.Gangs), sortedRequests(c.Requests), true
+	}
+	return c.gangs, c.requests
 }
 
 // nameOrder orders namespaced objects.
@@ -280,6 +294,10 @@ func (p *planning) indexClusters() {
 	}
 	for _, c := range p.clusters {
 		slices.SortFunc(c.pods, nameOrder[*Pod])
+		c.byGroup = make(map[string][]*Pod, len(c.WorkerGroups))
+		for _, pod := range c.pods {
+			c.byGroup[pod.RayGroup] = append(c.byGroup[pod.RayGroup], pod)
+		}
 	}
 }
 

@@ -232,7 +232,7 @@ func (p *planning) creditNode(n *nodeState, equal map[string]*bin) {
 	p.key = free.appendTo(vector{int64(kind), like.order(), int64(like.profile.number)}.appendTo(p.key[:0]))
 	b := equal[string(p.key)]
 	if b == nil {
-		b = &like
+		b = new(like)
 		equal[string(p.key)] = b
 		p.bins = append(p.bins, b)
 	}
