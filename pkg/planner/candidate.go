@@ -51,12 +51,12 @@ var holders = [...]struct {
 }
 
 // staysText explains to people what stays has found.
-func staysText(n *nodeState, why Reason, by work) string {
+func (p *planning) staysText(n *nodeState, why Reason, by work) string {
 	for _, h := range holders {
 		if h.kind != by {
 			continue
 		}
-		first, of := n.work.first[by], n.work.n[by]
+		first, of := p.first(n, by), n.work.n[by]
 		text := fmt.Sprintf(h.text, first.Key())
 		if by == workBlocking {
 			text += ": " + first.Blocks
@@ -91,7 +91,7 @@ func (p *planning) held(n *nodeState) bool {
 	if !ours && why != ReasonKept && why != ReasonBlockingPod && n.work.n[workIdle] == 0 {
 		return true // it would serve in any case, which needs no words
 	}
-	message := staysText(n, why, by)
+	message := p.staysText(n, why, by)
 	if at, ok := p.refused(n); ok && why != ReasonKept {
 		why, message = ReasonDrainRefused, "Ray refused the drain at "+at.UTC().Format(time.RFC3339)+": "+message
 	}

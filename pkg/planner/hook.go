@@ -87,7 +87,7 @@ func (p *planning) preempt(g *groupState, m *Machine, n *nodeState) {
 	}
 	text := fmt.Sprintf("somebody else deletes it; the hook holds it while %d Ray pods are on its Node", left)
 	if w := &n.work; w.n[workHead] > 0 {
-		text += fmt.Sprintf(", the head pod %s among them", w.first[workHead].Key())
+		text += fmt.Sprintf(", the head pod %s among them", p.first(n, workHead).Key())
 	}
 	if !by.IsZero() && p.s.At.After(by) {
 		text += fmt.Sprintf("; they were to end %s ago", p.s.At.Sub(by).Round(time.Second))

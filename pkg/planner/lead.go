@@ -18,6 +18,7 @@ type leading struct {
 	c       *clusterState
 	bins    []*rayBin
 	empty   []*rayBin        // one new Ray node of every worker group
+	found   []candidate      // scratch of candidates
 	opened  map[string]int64 // new replicas by worker group
 	refusal refusal          // the last reason why no Ray node could be added
 	// waiting are the pods without a node that replicas ask for already, by

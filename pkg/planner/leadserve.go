@@ -109,7 +109,7 @@ func (l *leading) open(a *ask, n int64, suits func(*rayBin) bool) *rayBin {
 }
 
 func (l *leading) candidates(a *ask, n int64, suits func(*rayBin) bool) []candidate {
-	var found []candidate
+	found := l.found[:0]
 	l.refusal = refusal{why: ReasonNoWorkerGroup, message: "no worker group is large enough"}
 	for i := range l.c.WorkerGroups {
 		w, empty := &l.c.WorkerGroups[i], l.empty[i]
@@ -163,6 +163,7 @@ func (l *leading) candidates(a *ask, n int64, suits func(*rayBin) bool) []candid
 		})
 	}
 	slices.SortFunc(found, func(a, b candidate) int { return slices.Compare(a.rank[:], b.rank[:]) })
+	l.found = found
 	return found
 }
 

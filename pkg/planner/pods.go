@@ -181,6 +181,9 @@ func (p *planning) whyNot(s *PodShape) (why Reason, message string, rejected []A
 		if r == "" || r == ReasonNotManaged {
 			continue
 		}
+		if rejected == nil {
+			rejected = make([]Alternative, 0, len(p.groups))
+		}
 		rejected = append(rejected, Alternative{Name: g.Key(), Reason: r, Message: detail})
 		if n := nearness(r); n > near {
 			near, why = n, r

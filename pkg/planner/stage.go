@@ -113,9 +113,12 @@ type podState struct {
 }
 
 // nodeWork sums up what is on a node.
-type nodeWork struct {
-	n     [workKinds]int
-	first [workKinds]*Pod
+type nodeWork struct{ n [workKinds]int }
+
+// first is the first pod of the node with work of the kind.
+func (p *planning) first(n *nodeState, kind work) *Pod {
+	i := slices.IndexFunc(n.pods, func(pod *Pod) bool { return p.pod[pod].work == kind })
+	return n.pods[i]
 }
 
 // joinRay finds the Ray node of every Ray pod. A pod whose Ray nodes are all
@@ -205,15 +208,10 @@ func workOf(s RayNodeStatus) work {
 	return workUnknown
 }
 
-// workOf sums up pods in order of their names.
 func (p *planning) workOf(pods []*Pod) nodeWork {
 	var w nodeWork
 	for _, pod := range pods {
-		k := p.pod[pod].work
-		if w.n[k] == 0 {
-			w.first[k] = pod
-		}
-		w.n[k]++
+		w.n[p.pod[pod].work]++
 	}
 	return w
 }

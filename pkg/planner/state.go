@@ -1,7 +1,6 @@
 package planner
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -237,7 +236,7 @@ func (p *planning) indexNodes() {
 		p.nodes[i] = n
 		p.node[n.Name] = n
 	}
-	slices.SortFunc(p.nodes, func(a, b *nodeState) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(p.nodes, func(a, b *nodeState) int { return strings.Compare(a.Name, b.Name) })
 	for i := range p.s.Pods {
 		pod := &p.s.Pods[i]
 		if n := p.node[pod.Node]; n != nil {
