@@ -122,11 +122,11 @@ func (p *planning) place(s *shape, demand string, n int64) int64 {
 }
 
 // option is a bin that takes k pods on each node; fill takes them in order of
-// rank.
+// rank, which ends with the order of the bins: no two are equal.
 type option struct {
 	b    *bin
 	k    int64
-	rank [4]int64
+	rank [5]int64
 }
 
 // fill packs up to n pods into the nodes that are there, coming or bought,
@@ -137,16 +137,20 @@ func (p *planning) fill(s *shape, demand string, n int64) int64 {
 	for _, bins := range p.rooms(s) {
 		for _, b := range bins {
 			if k := b.fits(s, n); k > 0 {
-				options = append(options, option{b, k, [4]int64{int64(min(b.kind, binComing)), p.gpuWaste(s, b.free), b.slack(s), b.order()}})
+				options = append(options, option{b, k, [5]int64{int64(min(b.kind, binComing)), p.gpuWaste(s, b.free), b.slack(s), b.order(), int64(len(options))}})
 			}
 		}
 	}
 	p.options = options
-	slices.SortStableFunc(options, func(x, y option) int { return slices.Compare(x.rank[:], y.rank[:]) })
-	for _, o := range options {
-		if n == 0 {
-			break
-		}
+	for i := len(options)/2 - 1; i >= 0; i-- {
+		sink(options, i)
+	}
+	for n > 0 && len(options) > 0 {
+		o := options[0]
+		last := len(options) - 1
+		options[0] = options[last]
+		options = options[:last]
+		sink(options, 0)
 		all := o.b.count
 		m := min(all, n/o.k)
 		if m > 0 {
@@ -159,6 +163,22 @@ func (p *planning) fill(s *shape, demand string, n int64) int64 {
 		}
 	}
 	return n
+}
+
+// sink restores the heap of options below i, the best of which is the first. A
+// few pods take a few of the nodes, so sorting all of them would be a waste.
+func sink(options []option, i int) {
+	for {
+		c := 2*i + 1
+		if c+1 < len(options) && slices.Compare(options[c+1].rank[:], options[c].rank[:]) < 0 {
+			c++
+		}
+		if c >= len(options) || slices.Compare(options[i].rank[:], options[c].rank[:]) < 0 {
+			return
+		}
+		options[i], options[c] = options[c], options[i]
+		i = c
+	}
 }
 
 // order breaks ties between nodes of different groups.
