@@ -29,6 +29,7 @@ func Check(s Snapshot, plan Plan) error {
 type checking struct {
 	p       *planning
 	growing map[string]bool
+	pods    map[PodRef]*Pod // once somebody has asked
 	errs    []error
 }
 

@@ -60,13 +60,15 @@ func (c *checking) find(st Step) *Pod {
 	return c.pod(st.Pods[0])
 }
 
+// pod finds the pod of a reference: the first, if a snapshot lists it twice.
 func (c *checking) pod(r PodRef) *Pod {
-	for i := range c.p.s.Pods {
-		if pod := &c.p.s.Pods[i]; refOf(pod) == r {
-			return pod
+	if c.pods == nil {
+		c.pods = make(map[PodRef]*Pod, len(c.p.s.Pods))
+		for i := len(c.p.s.Pods) - 1; i >= 0; i-- {
+			c.pods[refOf(&c.p.s.Pods[i])] = &c.p.s.Pods[i]
 		}
 	}
-	return nil
+	return c.pods[r]
 }
 
 // workers checks what is done to the pods of a worker group: only ended Ray
