@@ -143,23 +143,25 @@ func (p *planning) cannotMove(n *nodeState) (Reason, string) {
 func (p *planning) move(from *nodeState, pod *Pod) *nodeState {
 	s := p.shape(&pod.Shape)
 	var best *bin
-	var bestRank []int64
+	var bestRank [4]int64
 	at := 0
-	for _, b := range p.bins {
-		if b.kind != binNode || b.fits(s, 1) == 0 {
-			continue
-		}
-		for i, o := range b.nodes {
-			if o == from || o.leavable && o.order <= from.order {
+	for _, bins := range p.rooms(s) {
+		for _, b := range bins {
+			if b.kind != binNode || b.fits(s, 1) == 0 {
 				continue
 			}
-			empty := int64(0) // not onto an empty node while another has room
-			if len(o.pods) == 0 {
-				empty = 1
-			}
-			rank := []int64{empty, p.gpuWaste(s, b.free), b.slack(s), b.order()}
-			if best == nil || cmp.Or(slices.Compare(rank, bestRank), cmp.Compare(o.Name, best.nodes[at].Name)) < 0 {
-				best, bestRank, at = b, rank, i
+			for i, o := range b.nodes {
+				if o == from || o.leavable && o.order <= from.order {
+					continue
+				}
+				empty := int64(0) // not onto an empty node while another has room
+				if len(o.pods) == 0 {
+					empty = 1
+				}
+				rank := [4]int64{empty, p.gpuWaste(s, b.free), b.slack(s), b.order()}
+				if best == nil || cmp.Or(slices.Compare(rank[:], bestRank[:]), cmp.Compare(o.Name, best.nodes[at].Name)) < 0 {
+					best, bestRank, at = b, rank, i
+				}
 			}
 		}
 	}

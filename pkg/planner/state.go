@@ -35,6 +35,8 @@ type planning struct {
 	// roomy which of them hold a pod of a shape then: no other ever will.
 	before []vector
 	roomy  map[*shape][]*bin
+	kept   int    // in the lists of roomy
+	found  []*bin // scratch of roomFor
 	// tenants caches what tenants hold.
 	tenants tenantCache
 	// undo holds how to take back every placement since a mark.
@@ -313,17 +315,33 @@ func (p *planning) noteRoom() {
 // only ever takes room away, so most of the nodes that exist need to be looked
 // at once for each shape, not once for each placement.
 func (p *planning) rooms(s *shape) [3][]*bin {
-	n := len(p.before)
 	list, known := p.roomy[s]
 	if !known {
-		for i, b := range p.bins[:n] {
-			if s.need.times(p.before[i], 1) > 0 && b.profile.lets(s) {
-				list = append(list, b)
-			}
-		}
+		list = p.roomFor(s)
 		p.roomy[s] = list
 	}
-	return [3][]*bin{list, p.bins[n:], p.fresh}
+	return [3][]*bin{list, p.bins[len(p.before):], p.fresh}
+}
+
+// maxRoomy bounds what the lists of [planning.rooms] hold together (rule I11).
+const maxRoomy = 1 << 20
+
+// roomFor lists the bins that hold a pod of the shape before anything is placed.
+// Where that is most of them, or the lists hold enough already, it is all.
+func (p *planning) roomFor(s *shape) []*bin {
+	n := len(p.before)
+	found := p.found[:0]
+	for i, b := range p.bins[:n] {
+		if s.need.times(p.before[i], 1) > 0 && b.profile.lets(s) {
+			found = append(found, b)
+		}
+	}
+	p.found = found
+	if len(found) > n/2 || p.kept+len(found) > maxRoomy {
+		return p.bins[:n:n]
+	}
+	p.kept += len(found)
+	return slices.Clone(found)
 }
 
 // placementState tells apart what is placed at one time from what is placed at
