@@ -145,7 +145,7 @@ func (p *planning) move(from *nodeState, pod *Pod) *nodeState {
 	var best *bin
 	var bestRank [4]int64
 	at := 0
-	for _, bins := range p.rooms(s) {
+	for _, bins := range p.roomFor(s) {
 		for _, b := range bins {
 			if b.kind != binNode || b.fits(s, 1) == 0 {
 				continue

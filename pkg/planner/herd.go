@@ -115,7 +115,7 @@ func (p *planning) fitsElsewhere(n *nodeState, chosen map[*nodeState]bool) bool 
 func (p *planning) fullest(s *shape, may func(*nodeState) bool) (*bin, int) {
 	var best *bin
 	at := 0
-	for _, bins := range p.rooms(s) {
+	for _, bins := range p.roomFor(s) {
 		for _, b := range bins {
 			if b.kind != binNode && b.kind != binSoft || b.fits(s, 1) == 0 {
 				continue

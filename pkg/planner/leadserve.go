@@ -246,7 +246,7 @@ func (p *planning) podPrice(s *shape, most int64) (price, pods int64) {
 	if p.noRoom[wanting{p.tenant, s}] {
 		return unbounded, unbounded
 	}
-	for _, bins := range p.rooms(s) {
+	for _, bins := range p.roomFor(s) {
 		for _, b := range bins {
 			if k := b.fits(s, most); k > 0 {
 				pods = addSat(pods, mulSat(k, b.count))

@@ -134,7 +134,7 @@ type option struct {
 // that is coming, so that the next plan, which finds it coming, does the same.
 func (p *planning) fill(s *shape, demand string, n int64) int64 {
 	options := p.options[:0]
-	for _, bins := range p.rooms(s) {
+	for _, bins := range p.roomFor(s) {
 		for _, b := range bins {
 			if k := b.fits(s, n); k > 0 {
 				options = append(options, option{b, k, [5]int64{int64(min(b.kind, binComing)), p.gpuWaste(s, b.free), b.slack(s), b.order(), int64(len(options))}})

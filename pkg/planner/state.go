@@ -31,12 +31,7 @@ type planning struct {
 	// are the nodes that this plan would buy.
 	bins  []*bin
 	fresh []*bin
-	// before is what was free in the first of the bins when nothing was placed,
-	// roomy which of them hold a pod of a shape then: no other ever will.
-	before []vector
-	roomy  map[*shape][]*bin
-	kept   int    // in the lists of roomy
-	found  []*bin // scratch of roomFor
+	rooms rooms
 	// tenants caches what tenants hold.
 	tenants tenantCache
 	// undo holds how to take back every placement since a mark.
@@ -302,48 +297,6 @@ func (p *planning) indexClusters() {
 	}
 }
 
-// noteRoom notes what is free before anything is placed.
-func (p *planning) noteRoom() {
-	p.before = make([]vector, len(p.bins))
-	for i, b := range p.bins {
-		p.before[i] = b.free
-	}
-	p.roomy = map[*shape][]*bin{}
-}
-
-// rooms lists the bins that may hold a pod of the shape, in their order. Placing
-// only ever takes room away, so most of the nodes that exist need to be looked
-// at once for each shape, not once for each placement.
-func (p *planning) rooms(s *shape) [3][]*bin {
-	list, known := p.roomy[s]
-	if !known {
-		list = p.roomFor(s)
-		p.roomy[s] = list
-	}
-	return [3][]*bin{list, p.bins[len(p.before):], p.fresh}
-}
-
-// maxRoomy bounds what the lists of [planning.rooms] hold together (rule I11).
-const maxRoomy = 1 << 20
-
-// roomFor lists the bins that hold a pod of the shape before anything is placed.
-// Where that is most of them, or the lists hold enough already, it is all.
-func (p *planning) roomFor(s *shape) []*bin {
-	n := len(p.before)
-	found := p.found[:0]
-	for i, b := range p.bins[:n] {
-		if s.need.times(p.before[i], 1) > 0 && b.profile.lets(s) {
-			found = append(found, b)
-		}
-	}
-	p.found = found
-	if len(found) > n/2 || p.kept+len(found) > maxRoomy {
-		return p.bins[:n:n]
-	}
-	p.kept += len(found)
-	return slices.Clone(found)
-}
-
 // placementState tells apart what is placed at one time from what is placed at
 // another.
 type placementState struct{ undone, done int }
@@ -363,4 +316,5 @@ func (p *planning) rollback(mark int) {
 		p.undo[i]()
 	}
 	p.undo = p.undo[:mark]
+	p.rooms.rollback(mark)
 }
