@@ -346,7 +346,7 @@ func (p *planning) leastCost() int64 {
 // fork copies what a choice of nodes changes. Nothing may be placed so far.
 func (p *planning) fork() *planning {
 	q := *p
-	q.undo, q.options, q.noRoom, q.unmet = nil, nil, map[wanting]bool{}, nil
+	q.undo, q.options, q.key, q.noRoom, q.unmet, q.tenants = nil, nil, nil, map[wanting]bool{}, nil, tenantCache{}
 	class, group := map[*classState]*classState{}, map[*groupState]*groupState{}
 	q.groups = make([]*groupState, 0, len(p.groups))
 	for _, g := range p.groups {
@@ -364,5 +364,7 @@ func (p *planning) fork() *planning {
 		c.group = group[b.group]
 		q.bins = append(q.bins, &c)
 	}
+	q.rooms = rooms{}
+	q.noteRoom()
 	return &q
 }
