@@ -76,11 +76,16 @@ func (t *trial) serves(other trial) bool {
 // then the next plan, which finds the replicas asked for, makes the same one
 // (rule I5).
 func (l *leading) choose() choice {
+	// Each cluster has its part of what is left, and one of which a single trial
+	// takes much of that is served in the plain way.
+	start := l.p.work
+	floor := start - start/max(1, int64(len(l.p.leads)-l.p.led))
+	l.p.led++
 	ways := l.ways()
 	var plain []trial
 	for _, w := range ways {
 		t := l.try(choice{way: w}, nil)
-		if len(t.opened) == 0 && (len(plain) == 0 || t.serves(plain[0])) {
+		if len(t.opened) == 0 && (len(plain) == 0 || t.serves(plain[0])) || start-l.p.work > (start-floor)/20 && len(plain) == 0 {
 			return t.choice // nothing is opened, or nothing can be
 		}
 		plain = append(plain, t)
@@ -103,7 +108,7 @@ func (l *leading) choose() choice {
 			continue
 		}
 		for _, w := range ways {
-			if l.p.work <= 0 {
+			if l.p.work <= floor {
 				return best.choice
 			}
 			t, ok := l.carryOn(choice{w, wish})
@@ -123,9 +128,6 @@ func (l *leading) carryOn(c choice) (t trial, steady bool) {
 			return t, true
 		}
 		c.wish = t.opened
-		if l.p.work <= 0 {
-			break
-		}
 	}
 	t.wish = t.opened
 	return t, false
@@ -153,7 +155,6 @@ func (l *leading) try(c choice, look func()) trial {
 	l.p.rollback(mark)
 	l.p.unmet = l.p.unmet[:unmet]
 	l.wish = nil
-	l.p.work -= int64(len(l.bins)+8) * int64(len(t.left)+8) * 4 // about what that took
 	return t
 }
 
@@ -323,7 +324,7 @@ func (p *planning) podCost(s *shape, by pricing) int64 {
 		case perPod:
 			price /= max(1, s.need.times(g.dense, unbounded))
 		case perShare:
-			price = shareOf(price, s.Requests, g.Capacity)
+			price = s.shareOn(g)
 		case perNode:
 		}
 		best = min(best, max(1, price))

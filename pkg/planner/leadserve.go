@@ -28,6 +28,7 @@ func (l *leading) serve(r Resources, selectors []Selector, n int64) int64 {
 
 // fill puts up to n requests into the bins and returns how many are left.
 func (l *leading) fill(bins []*rayBin, a *ask, n int64) int64 {
+	l.p.work -= int64(10 + 3*len(bins)) // about what this takes
 	for _, b := range bins {
 		if n == 0 {
 			break
@@ -109,6 +110,7 @@ func (l *leading) open(a *ask, n int64, suits func(*rayBin) bool) *rayBin {
 }
 
 func (l *leading) candidates(a *ask, n int64, suits func(*rayBin) bool) []candidate {
+	l.p.work -= int64(len(l.c.WorkerGroups) * (20 + 8*len(l.p.groups))) // about what this takes
 	found := l.found[:0]
 	l.refusal = refusal{why: ReasonNoWorkerGroup, message: "no worker group is large enough"}
 	for i := range l.c.WorkerGroups {
@@ -138,19 +140,9 @@ func (l *leading) candidates(a *ask, n int64, suits func(*rayBin) bool) []candid
 		}
 		each := mulSat(k, w.hosts())
 		most := min(n/each, room)
-		price, pods := l.p.podPrice(l.p.shape(&w.Pod), max(1, mulSat(most, w.hosts())))
-		asked, roomless := int64(1), int64(0)
-		if waits > 0 || wish > 0 {
-			asked = 0
-			if waits > 0 && price > 1 {
-				roomless = 1
-			}
-			if price < unbounded {
-				price, pods = l.nominal[i]/w.hosts(), unbounded
-			}
-		}
-		rank := mulSat(price, w.hosts()) / max(1, min(n, each))
-		if asked == 0 && l.way.largest {
+		o := l.offer(i, max(1, mulSat(most, w.hosts())))
+		rank := mulSat(o.price, w.hosts()) / max(1, min(n, each))
+		if o.asked == 0 && l.way.largest {
 			rank = -l.nominal[i]
 		}
 		waste := int64(0)
@@ -158,13 +150,38 @@ func (l *leading) candidates(a *ask, n int64, suits func(*rayBin) bool) []candid
 			waste = 1
 		}
 		found = append(found, candidate{
-			i, max(1, min(most, pods/w.hosts())),
-			[6]int64{waste, asked, roomless, rank, -w.Priority, int64(i)},
+			i, max(1, min(most, o.pods/w.hosts())),
+			[6]int64{waste, o.asked, o.roomless, rank, -w.Priority, int64(i)},
 		})
 	}
 	slices.SortFunc(found, func(a, b candidate) int { return slices.Compare(a.rank[:], b.rank[:]) })
 	l.found = found
 	return found
+}
+
+// offer is at what price how many pods of a worker group can be had: asked is 0
+// for those that are asked for already or are a wish, and roomless 1 for those
+// of them that no node has room for.
+type offer struct{ price, pods, asked, roomless int64 }
+
+// offer prices up to most pods of the worker group with index i.
+func (l *leading) offer(i int, most int64) offer {
+	w := &l.c.WorkerGroups[i]
+	s := l.p.shape(&w.Pod)
+	waits, wish := len(l.waiting[w.Name]) > 0, l.wish[w.Name] > 0
+	if wish && !waits && !l.p.noRoom[wanting{l.p.tenant, s}] {
+		return offer{price: l.nominal[i] / w.hosts(), pods: unbounded}
+	}
+	price, pods := l.p.podPrice(s, most)
+	switch {
+	case !waits && !wish:
+		return offer{price: price, pods: pods, asked: 1}
+	case price == unbounded:
+		return offer{price: price, pods: pods, roomless: 1}
+	case price > 1 && waits:
+		return offer{price: l.nominal[i] / w.hosts(), pods: unbounded, roomless: 1}
+	}
+	return offer{price: l.nominal[i] / w.hosts(), pods: unbounded}
 }
 
 func (l *leading) refuse(why Reason, message string) {
@@ -262,7 +279,7 @@ func (p *planning) podPrice(s *shape, most int64) (price, pods int64) {
 	best := int64(unbounded)
 	for _, g := range p.groups {
 		if p.refuses(g, s) == "" {
-			best = min(best, shareOf(g.price, s.Requests, g.Capacity))
+			best = min(best, s.shareOn(g))
 		}
 	}
 	return best, unbounded
@@ -274,7 +291,7 @@ func (p *planning) nominalPrice(s *shape) int64 {
 	best := int64(unbounded)
 	for _, g := range p.groups {
 		if g.Managed && len(g.Capacity) > 0 && g.holds(s) {
-			best = min(best, shareOf(g.price, s.Requests, g.Capacity))
+			best = min(best, s.shareOn(g))
 		}
 	}
 	return best

@@ -181,7 +181,7 @@ func (p *planning) items() []*item {
 		it.unit = unbounded
 		for _, g := range p.groups {
 			if g.Managed && len(g.Capacity) > 0 && g.holds(it.shape) {
-				it.unit = min(it.unit, shareOf(g.price, it.shape.Requests, g.Capacity))
+				it.unit = min(it.unit, it.shape.shareOn(g))
 			}
 		}
 	}
@@ -201,6 +201,18 @@ func shareOf(price int64, r, capacity Resources) int64 {
 		}
 	}
 	return max(1, most)
+}
+
+// shareOn is the price of the dominant share that a pod of the shape takes of
+// an empty node of the group.
+func (s *shape) shareOn(g *groupState) int64 {
+	for int64(len(s.shares)) <= g.index {
+		s.shares = append(s.shares, 0)
+	}
+	if s.shares[g.index] == 0 {
+		s.shares[g.index] = shareOf(g.price, s.Requests, g.Capacity)
+	}
+	return s.shares[g.index]
 }
 
 func (p *planning) heldElsewhere(s *shape) bool {

@@ -44,6 +44,7 @@ type planning struct {
 
 	// leads and needs are the planning of clusters in lead mode.
 	leads map[*clusterState]*leading
+	led   int // how many of them have chosen their replicas
 	needs map[*clusterState]*needs
 
 	// frozen tells about a jump of the clock, unhealthy about too many nodes

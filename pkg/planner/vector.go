@@ -99,6 +99,8 @@ type shape struct {
 	// admits caches by number of profile whether its labels and taints let a
 	// pod in: 1 yes, 2 no.
 	admits []int8
+	// shares caches by number of group what [shape.shareOn] tells.
+	shares []int64
 }
 
 // wanting is a shape that pods of a tenant have.
