@@ -142,6 +142,7 @@ func (p *planning) fill(s *shape, demand string, n int64) int64 {
 		}
 	}
 	p.options = options
+	p.work -= int64(20 + 10*len(options)) // about what this takes
 	for i := len(options)/2 - 1; i >= 0; i-- {
 		sink(options, i)
 	}
