@@ -75,6 +75,7 @@ func (p *planning) need(c *clusterState) *needs {
 	n.constrain()
 	n.serve()
 	n.minimum()
+	n.verify()
 	n.settle()
 	return n
 }
@@ -223,14 +224,15 @@ func (n *needs) serve() {
 }
 
 // anyOption places the gang as [leading.gang] does, and says nothing about it.
-func (l *leading) anyOption(g Gang) {
+func (l *leading) anyOption(g Gang) bool {
 	for _, o := range g.Options {
 		mark := l.p.mark()
 		if l.option(g, o) {
-			return
+			return true
 		}
 		l.p.rollback(mark)
 	}
+	return false
 }
 
 // constrain makes sure that the totals that stay hold request_resources.
