@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,7 +18,10 @@ import (
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400) // most of the heap is garbage of short lives
+	goleak.VerifyTestMain(m)
+}
 
 // world is one NodeGroup and one pod that wants a node, with writes that can be
 // made to fail. It is as strict as an API server about what a step was planned

@@ -1,8 +1,6 @@
 package coordinator_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,110 +8,295 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tandem-autoscaler/tandem/pkg/coordinator"
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
 
+// What the stand-ins go by.
+const (
+	nodeSize      = 4000 // milli-CPU
+	appSize       = 500
+	idleTimeout   = 30 * time.Second
+	drainDeadline = 2 * time.Minute
+	unreachable   = 3 * time.Minute
+	// rayReacts is how long Ray's own autoscaler takes to ask for a pod.
+	rayReacts = 10 * time.Second
+	// youngMark is how old a delete mark of another process must be to be taken back.
+	youngMark = 15 * time.Second
+)
+
 // rig is a small cluster that answers as the real parts do: Ray, its operator, the
-// scheduler and Cluster API act by themselves between any two calls, and every
-// write checks its precondition against what is true, not against what was seen.
-// Whatever takes a Ray node away that works fails the test.
+// scheduler, a ReplicaSet and Cluster API act by themselves between any two calls,
+// and every write checks its precondition against what is true, not against what
+// was seen. Whatever takes a Ray node away that works fails the test.
 type rig struct {
-	t *testing.T
+	t    *testing.T
+	tale tale
 
-	mu       sync.Mutex
-	made     int
-	replicas int64
-	workers  int64
-	named    []string
-	machines map[string]*rigMachine
-	pods     map[string]*rigPod
-	waiting  int64 // requests that no Ray node serves yet
-	served   int64
-	remember bool
-
-	// writes are the kinds of the steps that were taken, in their order.
-	writes []planner.StepKind
+	mu sync.Mutex
+	state
 	// before is asked before the write with this number (from 1), after it after.
 	before, after func(write int) error
 	views         map[planner.SourceKind]planner.Snapshot // what is shown in place of the truth
-	// twist is what the world does around a step, beside what the story tells; it
-	// runs with the lock held.
-	twist func(r *rig, step planner.Step, taken bool)
+	// dead tells that the process has ended, pause how long the next tick is late.
+	dead  bool
+	pause time.Duration
+}
+
+// state is all that the cluster is, and how far its tale has been told.
+type state struct {
+	began   time.Time
+	told    int  // events
+	twisted bool // what the tale twists has been twisted
+
+	made     int
+	groups   []rigGroup
+	machines map[string]*rigMachine
+	pods     map[string]*rigPod
+	workers  int64
+	named    []string
+	apps     int64 // pods that a ReplicaSet keeps
+	guarded  bool  // a disruption budget forbids their eviction
+	waiting  int64 // requests that no Ray node serves yet
+	asked    time.Time
+	served   int64
+
+	process, ticks, attempts int
+	writes                   []rigWrite
+}
+
+type rigGroup struct {
+	name          string
+	price         int64
+	replicas, max int64
+	broken        bool // its Machines never become Nodes
+	rests         []planner.Backoff
 }
 
 type rigMachine struct {
-	cordon, soft, mark, hook bool
+	group          string
+	created        time.Time
+	joined         bool
+	hook, release  bool
+	cordon, mark   *planner.Mark
+	soft           *planner.Mark
+	marker         int       // the process that marked it
+	deleting, lost time.Time // since when it is being deleted, and its Node unreachable
 }
 
 type rigPod struct {
 	uid, node string
+	app       bool // a ReplicaSet's
+	leaving   bool // deleted, and no kubelet says that it has ended
+	size      int64
 	status    planner.RayNodeStatus
 	since     time.Time
 }
 
-func newRig(t *testing.T) *rig {
-	t.Helper()
-	r := &rig{t: t, machines: map[string]*rigMachine{}, pods: map[string]*rigPod{}, replicas: 3, workers: 3, views: map[planner.SourceKind]planner.Snapshot{}}
-	r.act()
-	for _, name := range slices.Sorted(maps.Keys(r.pods))[:1] {
-		r.pods[name].status = planner.RayNodeRunning // an actor that runs for long
+// working tells of a Ray node that must not be lost; one that drains before its
+// Machine goes works until its work is done.
+func (p *rigPod) working() bool {
+	return p.status == planner.RayNodeRunning || p.status == planner.RayNodeDraining
+}
+
+// rigWrite is a step that was taken, in which tick and as which attempt. views are
+// what was true of every source before it, in the undisturbed run.
+type rigWrite struct {
+	verb          string
+	at            time.Time
+	tick, attempt int
+	views         map[planner.SourceKind]string
+}
+
+// clone is a copy that shares nothing that changes.
+func (s *state) clone() state {
+	c := *s
+	c.groups, c.named, c.writes = slices.Clone(s.groups), slices.Clone(s.named), slices.Clone(s.writes)
+	c.machines, c.pods = map[string]*rigMachine{}, map[string]*rigPod{}
+	for name, m := range s.machines {
+		own := *m
+		c.machines[name] = &own
 	}
+	for name, p := range s.pods {
+		own := *p
+		c.pods[name] = &own
+	}
+	return c
+}
+
+// newRig is three Nodes with a Ray worker each, one of which works.
+func newRig(t *testing.T, tl tale) *rig {
+	t.Helper()
+	r := &rig{t: t, tale: tl, views: map[planner.SourceKind]planner.Snapshot{}, state: state{
+		began: time.Now(), machines: map[string]*rigMachine{}, pods: map[string]*rigPod{}, workers: 3,
+		groups: []rigGroup{{name: "cpu", price: 1, replicas: 3, max: 5}, {name: "alt", price: 2, max: 5}},
+	}}
+	r.clusterAPI()
+	for i, name := range slices.Sorted(maps.Keys(r.machines)) {
+		r.machines[name].created = r.began.Add(-time.Hour)
+		p := r.worker()
+		p.node, p.status, p.since = name, planner.RayNodeIdle, r.began
+		if i == 0 {
+			p.status = planner.RayNodeRunning // an actor that runs for long
+		}
+	}
+	if tl.begin != nil {
+		tl.begin(r)
+	}
+	r.act()
 	return r
 }
 
-// act lets everybody else act until nobody has anything to do.
+func (r *rig) worker() *rigPod {
+	size := r.tale.worker
+	if size == 0 {
+		size = nodeSize
+	}
+	return r.pod("w", &rigPod{size: size})
+}
+
+func (r *rig) pod(prefix string, p *rigPod) *rigPod {
+	r.made++
+	name := fmt.Sprintf("%s%03d", prefix, r.made)
+	p.uid = "uid-" + name
+	r.pods[name] = p
+	return p
+}
+
+// act lets everybody else act.
 func (r *rig) act() {
 	r.clusterAPI()
-	for _, name := range r.named {
-		r.end(name, "was named in workersToDelete")
+	if r.tale.follow {
+		r.autoscaler()
 	}
-	for int64(len(r.pods)) > r.workers { // the operator deletes any pod then
-		r.end(slices.Sorted(maps.Keys(r.pods))[0], "was one too many")
-	}
-	for int64(len(r.pods)) < r.workers {
-		r.made++
-		name := fmt.Sprintf("w%03d", r.made)
-		r.pods[name] = &rigPod{uid: "uid-" + name}
+	r.operator()
+	if n := r.count(func(p *rigPod) bool { return p.app && !p.leaving }); n < r.apps {
+		r.pod("a", &rigPod{size: appSize, app: true})
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.pods)) {
 		r.schedule(r.pods[name])
 	}
 }
 
-func (r *rig) clusterAPI() {
-	for int64(len(r.machines)) < r.replicas {
-		r.made++
-		r.machines[fmt.Sprintf("m%03d", r.made)] = &rigMachine{}
+func (r *rig) count(which func(*rigPod) bool) (n int64) {
+	for _, p := range r.pods {
+		if which(p) {
+			n++
+		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.machines)) {
-		if int64(len(r.machines)) > r.replicas && r.machines[name].mark {
+	return n
+}
+
+// alive counts the Machines of a group that are not being deleted.
+func (r *rig) alive(group string) (n int64) {
+	for _, m := range r.machines {
+		if m.group == group && m.deleting.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
+// clusterAPI makes Machines, chooses those that are marked to go, and waits with a
+// deletion for our hook. It does not cordon while it waits.
+func (r *rig) clusterAPI() {
+	for i := range r.groups {
+		g := &r.groups[i]
+		alive := r.alive(g.name)
+		for ; alive < g.replicas; alive++ {
+			r.made++
+			r.machines[fmt.Sprintf("m%03d", r.made)] = &rigMachine{group: g.name, created: time.Now(), joined: !g.broken}
+		}
+		for _, name := range slices.Sorted(maps.Keys(r.machines)) {
+			if m := r.machines[name]; alive > g.replicas && m.group == g.name && m.mark != nil && m.deleting.IsZero() {
+				m.deleting = time.Now()
+				alive--
+			}
+		}
+		if alive > g.replicas {
+			r.t.Errorf("Cluster API would choose a Machine of %s by itself: %d Machines, %d replicas", g.name, alive, g.replicas)
+		}
+	}
+	for name, m := range r.machines {
+		if !m.deleting.IsZero() && !m.hook {
 			delete(r.machines, name)
 			for pod, p := range r.pods {
 				if p.node == name {
-					r.end(pod, "was on a Machine that went")
+					r.gone(pod, "was on a Machine that went", m.release)
 				}
 			}
 		}
 	}
-	if int64(len(r.machines)) > r.replicas {
-		r.t.Errorf("Cluster API would choose a Machine by itself: %d Machines, %d replicas", len(r.machines), r.replicas)
+}
+
+// autoscaler is Ray's own, in follow mode: it asks for pods that requests need, and
+// takes idle ones back.
+func (r *rig) autoscaler() {
+	r.named = slices.DeleteFunc(r.named, func(n string) bool { return r.pods[n] == nil })
+	if r.waiting > 0 && time.Since(r.asked) >= rayReacts {
+		r.workers += max(0, r.waiting-r.count(func(p *rigPod) bool { return !p.app && p.node == "" }))
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.pods)) {
+		if p := r.pods[name]; p.status == planner.RayNodeIdle && r.waiting == 0 && time.Since(p.since) >= idleTimeout && !slices.Contains(r.named, name) {
+			r.named = append(r.named, name)
+			r.workers--
+		}
 	}
 }
 
+// operator makes and deletes Ray's pods.
+func (r *rig) operator() {
+	for _, name := range r.named {
+		r.end(name, "was named in workersToDelete")
+	}
+	counts := func(p *rigPod) bool { return !p.app && !p.leaving }
+	for _, name := range slices.Sorted(maps.Keys(r.pods)) {
+		if r.count(counts) > r.workers && counts(r.pods[name]) { // it deletes any pod then
+			r.end(name, "was one too many")
+		}
+	}
+	for r.count(counts) < r.workers {
+		r.worker()
+	}
+}
+
+// end deletes a pod; one on a Node that nobody reaches only begins to go.
 func (r *rig) end(pod, why string) {
-	if p := r.pods[pod]; p != nil && p.status == planner.RayNodeRunning {
+	if p := r.pods[pod]; p != nil && p.node != "" && !r.machines[p.node].lost.IsZero() {
+		p.leaving = true
+		return
+	}
+	r.gone(pod, why, false)
+}
+
+func (r *rig) gone(pod, why string, allowed bool) {
+	if p := r.pods[pod]; p != nil && p.working() && !allowed {
 		r.t.Errorf("pod %s worked and %s", pod, why)
 	}
 	delete(r.pods, pod)
 }
 
+func (r *rig) free(node string) int64 {
+	free := int64(nodeSize)
+	for _, p := range r.pods {
+		if p.node == node {
+			free -= p.size
+		}
+	}
+	return free
+}
+
 // schedule binds a pod, starts its raylet, and gives that work.
 func (r *rig) schedule(p *rigPod) {
-	for _, name := range slices.Sorted(maps.Keys(r.machines)) {
-		taken := slices.ContainsFunc(slices.Collect(maps.Values(r.pods)), func(o *rigPod) bool { return o.node == name })
-		if p.node == "" && !r.machines[name].cordon && !taken {
-			p.node, p.status, p.since = name, planner.RayNodeIdle, time.Now()
+	if p.node == "" {
+		best := ""
+		for _, name := range slices.Sorted(maps.Keys(r.machines)) {
+			m := r.machines[name]
+			if m.joined && m.cordon == nil && m.lost.IsZero() && r.free(name) >= p.size && (best == "" || r.machines[best].soft != nil && m.soft == nil) {
+				best = name
+			}
+		}
+		if p.node = best; best != "" && !p.app {
+			p.status, p.since = planner.RayNodeIdle, time.Now()
 		}
 	}
 	if p.status == planner.RayNodeIdle && r.waiting > 0 {
@@ -123,272 +306,57 @@ func (r *rig) schedule(p *rigPod) {
 	}
 }
 
-// finish ends all work.
+// finish ends all work; a raylet that drains ends with it.
 func (r *rig) finish() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	for _, p := range r.pods {
-		if p.status == planner.RayNodeRunning {
+		switch p.status { //nolint:exhaustive // the others have no work
+		case planner.RayNodeRunning:
 			p.status, p.since = planner.RayNodeIdle, time.Now()
+		case planner.RayNodeDraining:
+			p.status = planner.RayNodeDead
 		}
 	}
 }
 
 func (r *rig) ask(n int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.waiting += n
-	r.act()
+	r.waiting, r.asked = r.waiting+n, time.Now()
 }
 
-// Observe shows the truth, or an older view of some sources.
-func (r *rig) Observe(_ time.Time, s *planner.Snapshot) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.act()
-	now := r.view(s.At)
-	for kind, old := range r.views {
-		switch kind { //nolint:exhaustive // the catalogue is not shown
-		case planner.SourceManagement:
-			now.NodeGroups, now.Machines = old.NodeGroups, old.Machines
-		case planner.SourceWorkload:
-			now.Nodes, now.Pods = old.Nodes, old.Pods
-		case planner.SourceRay:
-			now.RayClusters[0].WorkerGroups = old.RayClusters[0].WorkerGroups
-		case planner.SourceGCS:
-			now.RayClusters[0].RayNodes, now.RayClusters[0].Requests = old.RayClusters[0].RayNodes, old.RayClusters[0].Requests
-		}
-	}
-	s.Sources, s.NodeGroups, s.Machines, s.Nodes, s.Pods, s.RayClusters = now.Sources, now.NodeGroups, now.Machines, now.Nodes, now.Pods, now.RayClusters
-}
-
-func (r *rig) view(at time.Time) planner.Snapshot {
-	size := planner.Resources{planner.ResourceCPU: 4000}
-	mark := func(set bool) *planner.Mark {
-		if !set {
-			return nil
-		}
-		return &planner.Mark{PlanID: "p", At: at.Add(-time.Second)}
-	}
-	s := planner.Snapshot{
-		Sources: []planner.Source{
-			{Kind: planner.SourceManagement, Known: true},
-			{Kind: planner.SourceWorkload, Known: true},
-			{Kind: planner.SourceRay, Known: true},
-			{Kind: planner.SourceGCS, Name: "ml/a", Known: true},
-			{Kind: planner.SourceCatalogue, Known: true},
-		},
-		NodeGroups: []planner.NodeGroup{{Namespace: "ns", Name: "cpu", UID: "g", Managed: true, Max: 5, Replicas: r.replicas, Capacity: size}},
-	}
-	idle := planner.Duration(30 * time.Second)
-	c := planner.RayCluster{
-		Namespace: "ml", Name: "a", UID: "c", Mode: planner.ModeLead, InTree: planner.InTreeInert, DemandKnown: true, IdleTimeout: idle,
-		WorkerGroups: []planner.WorkerGroup{{Name: "w", Replicas: r.workers, Max: 5, RayResources: size, Pod: planner.PodShape{Requests: size}, WorkersToDelete: slices.Clone(r.named)}},
-	}
-	if r.waiting > 0 {
-		c.Requests = []planner.Request{{Resources: size, Count: r.waiting}}
-	}
-	for _, name := range slices.Sorted(maps.Keys(r.machines)) {
-		m := r.machines[name]
-		s.Machines = append(s.Machines, planner.Machine{Namespace: "ns", Name: name, UID: name, Group: "ns/cpu", Node: name, CreatedAt: at.Add(-time.Hour), Hook: m.hook, Mark: mark(m.mark)})
-		s.Nodes = append(s.Nodes, planner.Node{Name: name, UID: name, Machine: "ns/" + name, Ready: true, Allocatable: size, Cordon: mark(m.cordon), SoftTaint: mark(m.soft)})
-	}
+// busy is the Machine on which the actor of the beginning works.
+func (r *rig) busy() *rigMachine {
 	for _, name := range slices.Sorted(maps.Keys(r.pods)) {
-		p := r.pods[name]
-		s.Pods = append(s.Pods, planner.Pod{
-			Namespace: "ml", Name: name, UID: p.uid, Node: p.node, CreatedAt: at.Add(-time.Minute), RayCluster: "ml/a", RayGroup: "w",
-			Unschedulable: p.node == "", Ready: p.node != "", Shape: planner.PodShape{Requests: size},
-		})
-		if p.node == "" {
-			continue
+		if p := r.pods[name]; p.working() {
+			return r.machines[p.node]
 		}
-		n := planner.RayNode{ID: rayID(name), Pod: name, PodUID: p.uid, Group: "w", Status: p.status}
-		if p.status != planner.RayNodeDead {
-			n.Total, n.Available = size, size
-		}
-		if p.status == planner.RayNodeRunning {
-			n.Available = planner.Resources{}
-		}
-		if p.status == planner.RayNodeIdle {
-			n.IdleFor = planner.Duration(time.Since(p.since))
-		}
-		c.RayNodes = append(c.RayNodes, n)
 	}
-	s.RayClusters = []planner.RayCluster{c}
-	return s
+	r.t.Error("nothing works")
+	return &rigMachine{}
 }
 
-func rayID(pod string) string { return fmt.Sprintf("%056x", []byte(pod)) }
-
-var errCrash = errors.New("the process ends here")
-
-func refused(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", coordinator.ErrRefused, fmt.Sprintf(format, args...))
-}
-
-// Take takes a step as the adapters do.
-func (r *rig) Take(_ context.Context, _ planner.Plan, step planner.Step) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.act()
-	write := len(r.writes) + 1
-	if r.before != nil {
-		if err := r.before(write); err != nil {
-			return err
-		}
-	}
-	if r.twist != nil {
-		r.twist(r, step, false)
-	}
-	if err := r.take(step); err != nil {
-		return err
-	}
-	r.writes = append(r.writes, step.Kind)
-	if r.twist != nil {
-		r.twist(r, step, true)
-	}
-	r.act()
-	if r.after != nil {
-		return r.after(write)
-	}
-	return nil
-}
-
-func (r *rig) take(step planner.Step) error {
-	switch step.Kind {
-	case planner.StepGrow:
-		return move(&r.replicas, step)
-	case planner.StepGrowWorkers:
-		return move(&r.workers, step)
-	case planner.StepRemove:
-		return r.remove(step)
-	case planner.StepDrain:
-		return r.drain(step)
-	case planner.StepShrinkWorkers:
-		return r.shrinkWorkers(step)
-	case planner.StepClearWorkers:
-		for _, p := range step.Pods {
-			if r.pods[p.Name] != nil {
-				return refused("pod %s is there", p.Name)
-			}
-			r.named = slices.DeleteFunc(r.named, func(n string) bool { return n == p.Name })
-		}
-	case planner.StepReplaceWorker:
-		if p := r.pods[step.Pods[0].Name]; p == nil || p.status != planner.RayNodeDead {
-			return refused("pod %s is gone or works", step.Pods[0].Name)
-		}
-		delete(r.pods, step.Pods[0].Name)
-	case planner.StepRemember:
-		r.remember = len(step.Backoffs) > 0
-	case planner.StepCordon, planner.StepUncordon, planner.StepSoftTaint, planner.StepSoftUntaint, planner.StepUnmark, planner.StepHook,
-		planner.StepReleaseHook, planner.StepEvict:
-		return r.mark(step)
-	}
-	return nil
-}
-
-func move(have *int64, step planner.Step) error {
-	if *have != step.From {
-		return refused("%d, planned from %d", *have, step.From)
-	}
-	*have = step.To
-	return nil
-}
-
-func (r *rig) mark(step planner.Step) error {
-	names := []string{step.Node}
-	for _, m := range step.Machines {
-		names = append(names, m[len("ns/"):])
-	}
-	for _, name := range names {
-		m := r.machines[name]
-		switch {
-		case m == nil:
-			continue
-		case step.Kind == planner.StepCordon:
-			for pod, p := range r.pods {
-				if p.node == name && !slices.ContainsFunc(step.Pods, func(ref planner.PodRef) bool { return ref.UID == p.uid }) {
-					return refused("pod %s is on Node %s", pod, name)
-				}
-			}
-			m.cordon = true
-		case step.Kind == planner.StepUncordon:
-			m.cordon = false
-		case step.Kind == planner.StepSoftTaint, step.Kind == planner.StepSoftUntaint:
-			m.soft = step.Kind == planner.StepSoftTaint
-		case step.Kind == planner.StepUnmark:
-			m.mark = false
-		case step.Kind == planner.StepHook, step.Kind == planner.StepReleaseHook:
-			m.hook = step.Kind == planner.StepHook
-		}
-	}
-	return nil
-}
-
-func (r *rig) remove(step planner.Step) error {
-	for _, key := range step.Machines {
-		name := key[len("ns/"):]
-		m := r.machines[name]
-		if m == nil || !m.cordon {
-			return refused("Machine %s is gone or its Node not cordoned", name)
-		}
-		for pod, p := range r.pods {
-			if p.node == name {
-				return refused("pod %s is on Node %s", pod, name)
-			}
-		}
-	}
-	if r.replicas != step.From {
-		return refused("%d replicas, planned from %d", r.replicas, step.From)
-	}
-	for _, key := range step.Machines {
-		r.machines[key[len("ns/"):]].mark = true
-	}
-	r.replicas = step.To
-	return nil
-}
-
-func (r *rig) drain(step planner.Step) error {
-	p := r.pods[step.Pods[0].Name]
-	switch {
-	case p == nil || p.uid != step.Pods[0].UID || !r.machines[p.node].cordon:
-		return refused("the pod is gone, or its Node not cordoned")
-	case p.status == planner.RayNodeRunning:
-		return fmt.Errorf("%w: %w", coordinator.ErrRefused, coordinator.ErrDrainRefused)
-	}
-	p.status = planner.RayNodeDead
-	return nil
-}
-
-func (r *rig) shrinkWorkers(step planner.Step) error {
-	for _, ref := range step.Pods {
-		if p := r.pods[ref.Name]; p == nil || p.uid != ref.UID || p.node != "" && p.status != planner.RayNodeDead {
-			return refused("pod %s is gone or may work", ref.Name)
-		}
-	}
-	if r.workers != step.From || step.To != step.From-int64(len(step.Pods)) {
-		return refused("%d replicas, planned from %d to %d", r.workers, step.From, step.To)
-	}
-	r.workers = step.To
-	for _, ref := range step.Pods {
-		r.named = append(r.named, ref.Name)
-	}
-	return nil
-}
-
-// state is what a run ends in, names of objects left out.
-func (r *rig) state() string {
+// summary is what a run ends in, names of objects left out.
+func (r *rig) summary() string {
 	marks := 0
 	for _, m := range r.machines {
-		for _, set := range []bool{m.cordon, m.mark} {
+		for _, set := range []bool{m.cordon != nil, m.mark != nil, !m.deleting.IsZero()} {
 			if set {
 				marks++
 			}
 		}
 	}
 	statuses := map[planner.RayNodeStatus]int{}
+	apps := 0
 	for _, p := range r.pods {
-		statuses[p.status]++
+		switch {
+		case !p.app:
+			statuses[p.status]++
+		case p.node != "":
+			apps++
+		}
 	}
-	return fmt.Sprintf("%d replicas, %d Machines, %d marks, %d workers, pods %v, named %v, %d requests served, %d waiting", r.replicas, len(r.machines), marks, r.workers, statuses, r.named, r.served, r.waiting)
+	replicas, rests := []int64{}, 0
+	for _, g := range r.groups {
+		replicas, rests = append(replicas, g.replicas), rests+len(g.rests)
+	}
+	return fmt.Sprintf("%d replicas, %d Machines, %d marks, %d rests, %d workers, pods %v and %d others, named %v, %d requests served, %d waiting",
+		replicas, len(r.machines), marks, rests, r.workers, statuses, apps, r.named, r.served, r.waiting)
 }

@@ -18,113 +18,104 @@ import (
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
 
-// The story of every run: one of three nodes works and the others are idle; after
-// four minutes it is idle, too; later two requests come and are done.
-const (
-	actorEnds    = 4 * time.Minute
-	requestsCome = 7 * time.Minute
-	requestsEnd  = 9 * time.Minute
-	storyEnds    = 16 * time.Minute
-)
-
 func sievePolicy() planner.Policy {
 	return planner.Policy{
 		VacantHold: planner.Duration(20 * time.Second), ProvisionDeadline: planner.Duration(15 * time.Minute), SoftTaints: true, Hooks: true,
 		BackoffInitial: planner.Duration(time.Minute), BackoffMax: planner.Duration(time.Minute),
+		DrainDeadline: planner.Duration(drainDeadline), UnreachableRelease: planner.Duration(unreachable),
 	}
 }
 
-func (r *rig) loop() *coordinator.Loop {
-	return coordinator.New(coordinator.Options{Observers: []coordinator.Observer{r}, Actuator: r, Policy: sievePolicy})
+func (r *rig) options() coordinator.Options {
+	return coordinator.Options{Observers: []coordinator.Observer{r}, Actuator: r, Policy: r.policy}
 }
 
-// story drives one loop through the story. crash tells that the process has ended:
-// the next one begins with nothing in its memory.
-func (r *rig) story(ctx context.Context, crashed *bool, pause *time.Duration) {
-	begin := time.Now()
-	var once [3]sync.Once
-	for l := r.loop(); time.Since(begin) < storyEnds; {
-		for i, event := range []struct {
-			at time.Duration
-			do func()
-		}{{actorEnds, r.finish}, {requestsCome, func() { r.ask(2) }}, {requestsEnd, r.finish}} {
-			if time.Since(begin) >= event.at {
-				once[i].Do(event.do)
-			}
+func (r *rig) policy() planner.Policy {
+	p := sievePolicy()
+	if rest := r.tale.rest; rest > 0 {
+		p.BackoffInitial, p.BackoffMax = planner.Duration(rest), planner.Duration(rest)
+	}
+	return p
+}
+
+// story drives a loop to the end of the tale. A crash ends the process: the next
+// one begins with nothing in its memory. point, if not nil, is called before each
+// tick.
+func (r *rig) story(ctx context.Context, l *coordinator.Loop, point func(*coordinator.Loop)) {
+	for time.Since(r.began) < r.tale.ends {
+		r.tell()
+		if point != nil {
+			point(l)
 		}
 		wait := 5 * time.Second
 		if l.Tick(ctx) {
 			wait = 250 * time.Millisecond
 		}
-		if *crashed {
-			*crashed, l = false, r.loop()
+		if r.dead {
+			r.dead, l = false, coordinator.New(r.options())
+			r.process++
 		}
-		time.Sleep(wait + *pause)
-		*pause = 0
+		time.Sleep(wait + r.pause)
+		r.pause = 0
 	}
 }
 
-// tale is a variation of the story, and the kinds of writes that it must come to.
-type tale struct {
-	// twist makes what a rig does around a step; it may remember.
-	twist func() func(*rig, planner.Step, bool)
-	kinds []planner.StepKind
+// tell lets the events happen whose time has come.
+func (r *rig) tell() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for ; r.told < len(r.tale.events) && time.Since(r.began) >= r.tale.events[r.told].at; r.told++ {
+		r.tale.events[r.told].do(r)
+		r.act()
+	}
 }
 
-func tales() map[string]tale {
-	removal := []planner.StepKind{planner.StepHook, planner.StepCordon, planner.StepDrain, planner.StepShrinkWorkers, planner.StepClearWorkers, planner.StepRemove, planner.StepGrow, planner.StepGrowWorkers}
-	first := func(kind planner.StepKind, taken bool, do func(*rig, planner.Step)) func() func(*rig, planner.Step, bool) {
-		return func() func(*rig, planner.Step, bool) {
-			done := false
-			return func(r *rig, step planner.Step, now bool) {
-				if !done && step.Kind == kind && now == taken {
-					done = true
-					do(r, step)
-				}
+// checkpoint is a run right before one of its ticks.
+type checkpoint struct {
+	at   time.Time
+	loop *coordinator.Loop
+	state
+}
+
+// undisturbed is the run that all others are compared with. It comes with the
+// point from which each of its writes may be told anew.
+func undisturbed(t *testing.T, tl tale) (r *rig, points map[int]checkpoint) {
+	t.Helper()
+	points = map[int]checkpoint{} // by tick
+	synctest.Test(t, func(t *testing.T) {
+		r = newRig(t, tl)
+		var last checkpoint
+		keep := func() {
+			if n := len(r.writes); n > len(last.writes) {
+				points[last.ticks+1] = last
 			}
 		}
-	}
-	return map[string]tale{
-		"plain": {func() func(*rig, planner.Step, bool) { return nil }, removal},
-		// A drain was accepted, and then the node is wanted after all.
-		"demand after a drain": {
-			first(planner.StepDrain, true, func(r *rig, _ planner.Step) { r.waiting += 3 }),
-			append(slices.Clone(removal), planner.StepReplaceWorker, planner.StepUncordon),
-		},
-		// Fault 20: a task is placed on the Ray node between the cordon and its drain.
-		"a task before the drain": {
-			first(planner.StepDrain, false, func(r *rig, step planner.Step) {
-				if p := r.pods[step.Pods[0].Name]; p != nil && p.status == planner.RayNodeIdle {
-					p.status = planner.RayNodeRunning
-				}
-			}),
-			append(slices.Clone(removal), planner.StepUncordon),
-		},
-		// The shrink did not happen: somebody set the replicas back before a Machine
-		// went, the mark stays on it, and its node is wanted after all.
-		"a shrink that did not happen": {
-			first(planner.StepRemove, true, func(r *rig, step planner.Step) { r.replicas, r.waiting = step.From, r.waiting+3 }),
-			append(slices.Clone(removal), planner.StepUnmark),
-		},
-	}
+		r.story(t.Context(), coordinator.New(r.options()), func(l *coordinator.Loop) {
+			keep()
+			last = checkpoint{at: time.Now(), loop: l.Fork(r.options()), state: r.clone()}
+		})
+		keep()
+	})
+	return r, points
 }
 
-// undisturbed is the run that all others are compared with.
-func undisturbed(t *testing.T, tl tale) (writes []planner.StepKind, state string) {
+// from goes on from a checkpoint, as another run.
+func (tl tale) from(t *testing.T, at checkpoint, disturb func(*rig)) *rig {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t)
-		r.twist = tl.twist()
-		r.story(t.Context(), new(bool), new(time.Duration))
-		writes, state = r.writes, r.state()
-	})
-	return writes, state
+	r := &rig{t: t, tale: tl, views: map[planner.SourceKind]planner.Snapshot{}, state: at.clone()}
+	time.Sleep(time.Until(at.at))
+	disturb(r)
+	r.story(t.Context(), at.loop.Fork(r.options()), nil)
+	return r
 }
 
 // perturbation disturbs a run at one write.
 type perturbation struct {
 	name string
-	set  func(r *rig, write int, crashed *bool, pause *time.Duration)
+	set  func(r *rig, write int)
+	// same tells that this comes to the same as to disturb the write before, which
+	// was of the same tick.
+	same func(before, now rigWrite) bool
 }
 
 // at calls f once, at the write with this number.
@@ -140,25 +131,26 @@ func at(write int, f func() error) func(int) error {
 }
 
 func perturbations() []perturbation {
+	never := func(rigWrite, rigWrite) bool { return false }
 	out := []perturbation{
-		{"crash before", func(r *rig, write int, crashed *bool, _ *time.Duration) {
-			r.before = at(write, func() error { *crashed = true; return errCrash })
-		}},
-		{"crash after", func(r *rig, write int, crashed *bool, _ *time.Duration) {
-			r.after = at(write, func() error { *crashed = true; return errCrash })
-		}},
-		{"no answer", func(r *rig, write int, _ *bool, _ *time.Duration) {
+		{"crash before", func(r *rig, write int) {
+			r.before = at(write, func() error { r.dead = true; return errCrash })
+		}, func(before, now rigWrite) bool { return now.attempt == before.attempt+1 }}, // it is a crash after that one
+		{"crash after", func(r *rig, write int) {
+			r.after = at(write, func() error { r.dead = true; return errCrash })
+		}, never},
+		{"no answer", func(r *rig, write int) {
 			r.after = at(write, func() error { return context.DeadlineExceeded })
-		}},
-		{"not written", func(r *rig, write int, _ *bool, _ *time.Duration) {
+		}, never},
+		{"not written", func(r *rig, write int) {
 			r.before = at(write, func() error { return errors.New("429 too many requests") })
-		}},
-		{"unobserved", func(r *rig, write int, _ *bool, pause *time.Duration) {
-			r.after = at(write, func() error { *pause = 70 * time.Second; return nil })
-		}},
+		}, never},
+		{"unobserved", func(r *rig, write int) {
+			r.after = at(write, func() error { r.pause = 70 * time.Second; return nil })
+		}, func(rigWrite, rigWrite) bool { return true }}, // the pause comes after the tick
 	}
-	for _, kind := range []planner.SourceKind{planner.SourceManagement, planner.SourceWorkload, planner.SourceRay, planner.SourceGCS} {
-		out = append(out, perturbation{"stale " + string(kind), func(r *rig, write int, _ *bool, _ *time.Duration) {
+	for _, kind := range seen {
+		out = append(out, perturbation{"stale " + string(kind), func(r *rig, write int) {
 			var old planner.Snapshot
 			r.before = at(write, func() error { old = r.view(time.Now()); return nil })
 			r.after = at(write, func() error {
@@ -170,7 +162,7 @@ func perturbations() []perturbation {
 				})
 				return nil
 			})
-		}})
+		}, func(before, now rigWrite) bool { return before.views[kind] == now.views[kind] }})
 	}
 	return out
 }
@@ -178,7 +170,9 @@ func perturbations() []perturbation {
 // Every write of the undisturbed run is disturbed in every way, of every source:
 // the process ends before it and after it, its answer is lost, an older view is
 // shown after it, what follows it is not seen. All runs end in the same state, and
-// no Ray node that works is lost.
+// no Ray node that works is lost. A disturbed run begins with the tick of its
+// write, as all before is the same; what comes to the same as another disturbance
+// of that tick is left out.
 //
 // Fault 42: the coordinator crashes between two writes.
 // Fault 37: the outcome of a write is unknown.
@@ -188,46 +182,65 @@ func perturbations() []perturbation {
 func TestSieve(t *testing.T) {
 	for name, tl := range tales() {
 		t.Run(name, func(t *testing.T) {
-			writes, want := undisturbed(t, tl)
-			kinds := map[planner.StepKind]int{}
-			for _, k := range writes {
-				kinds[k]++
+			t.Parallel()
+			r, points := undisturbed(t, tl)
+			want := r.summary()
+			verbs := map[string]int{}
+			for _, w := range r.writes {
+				verbs[w.verb]++
 			}
-			for _, k := range tl.kinds {
-				require.Positive(t, kinds[k], "the story comes to a %s", k)
+			for _, v := range tl.verbs {
+				require.Positive(t, verbs[v], "the story comes to a %s: %v", v, verbs)
 			}
-			runs := 0
-			for write := 1; write <= len(writes); write++ {
+			runs, left := 0, 0
+			for i, w := range r.writes {
 				for _, p := range perturbations() {
+					if i > 0 && r.writes[i-1].tick == w.tick && p.same(r.writes[i-1], w) {
+						left++
+						continue
+					}
 					runs++
-					t.Run(fmt.Sprintf("%d %s %s", write, writes[write-1], p.name), func(t *testing.T) { sieve(t, tl, p, write, want) })
+					t.Run(fmt.Sprintf("%d %s %s", i+1, w.verb, p.name), func(t *testing.T) {
+						synctest.Test(t, func(t *testing.T) {
+							got := tl.from(t, points[w.tick], func(r *rig) { p.set(r, i+1) })
+							assert.Equal(t, want, got.summary())
+						})
+					})
 				}
 			}
-			t.Logf("%d writes of kinds %v, %d disturbed runs; every run ends in: %s", len(writes), slices.Sorted(maps.Keys(kinds)), runs, want)
+			t.Logf("%d writes %v, %d disturbed runs, %d more come to the same; every run ends in: %s",
+				len(r.writes), slices.Sorted(maps.Keys(verbs)), runs, left, want)
 		})
 	}
 }
 
-func sieve(t *testing.T, tl tale, p perturbation, write int, want string) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t)
-		r.twist = tl.twist()
-		crashed, pause := new(bool), new(time.Duration)
-		p.set(r, write, crashed, pause)
-		r.story(t.Context(), crashed, pause)
-		assert.Equal(t, want, r.state())
-	})
+// A run that goes on from a checkpoint is the run itself: what is not disturbed
+// makes the same writes at the same times.
+func TestSieveGoesOnWhereItStopped(t *testing.T) {
+	for name, tl := range tales() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			want, points := undisturbed(t, tl)
+			ticks := slices.Sorted(maps.Keys(points))
+			for _, tick := range []int{ticks[0], ticks[len(ticks)/2], ticks[len(ticks)-1]} {
+				synctest.Test(t, func(t *testing.T) {
+					got := tl.from(t, points[tick], func(*rig) {})
+					assert.Equal(t, want.summary(), got.summary())
+					assert.Equal(t, want.writes, got.writes)
+				})
+			}
+		})
+	}
 }
 
 // Fault 44: two coordinators at once, one of which stops between its plan and its
 // writes, and goes on later: work may be wasted, nothing breaks.
 func TestTwoLeaders(t *testing.T) {
-	_, want := undisturbed(t, tales()["plain"])
+	first, _ := undisturbed(t, tales()["plain"])
 	for _, offset := range []time.Duration{0, time.Second, 2500 * time.Millisecond} {
 		t.Run(offset.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t)
+				r := newRig(t, tales()["plain"])
 				paused := &pausing{rig: r}
 				other := coordinator.New(coordinator.Options{Observers: []coordinator.Observer{r}, Actuator: paused, Policy: sievePolicy, StepTimeout: time.Hour})
 				ctx, cancel := context.WithCancel(t.Context())
@@ -239,10 +252,10 @@ func TestTwoLeaders(t *testing.T) {
 						time.Sleep(5 * time.Second)
 					}
 				})
-				r.story(t.Context(), new(bool), new(time.Duration))
+				r.story(t.Context(), coordinator.New(r.options()), nil)
 				cancel()
 				wg.Wait()
-				assert.Equal(t, want, r.state())
+				assert.Equal(t, first.summary(), r.summary())
 				assert.Positive(t, paused.taken+paused.refused, "the other one acts, too")
 				t.Logf("the one that pauses took %d steps and was refused %d", paused.taken, paused.refused)
 			})
