@@ -97,9 +97,11 @@ func (p *planning) grow() {
 
 // finish orders everything that goes out and names the plan.
 func (p *planning) finish() {
+	// A rest is written down before its Machine goes, which is the only other trace
+	// of the failure (rule I15).
 	order := []StepKind{
 		StepUncordon, StepUnmark, StepSoftUntaint, StepGrow, StepReplaceWorker, StepGrowWorkers, StepHook, StepSoftTaint, StepCordon, StepDrain,
-		StepShrinkWorkers, StepClearWorkers, StepEvict, StepReleaseHook, StepRemove, StepRemember,
+		StepShrinkWorkers, StepClearWorkers, StepEvict, StepReleaseHook, StepRemember, StepRemove,
 	}
 	slices.SortStableFunc(p.steps, func(a, b Step) int {
 		return cmp.Or(cmp.Compare(slices.Index(order, a.Kind), slices.Index(order, b.Kind)), cmp.Compare(a.Group, b.Group),
