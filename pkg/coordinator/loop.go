@@ -264,7 +264,9 @@ func (l *Loop) act(ctx context.Context, s *planner.Snapshot, plan planner.Plan, 
 			r.Waited = time.Since(since)
 		}
 		r.Took = time.Since(began)
-		soon = soon || r.Outcome == metrics.Refused && !errors.Is(err, errHeld)
+		if r.Outcome == metrics.Refused && !errors.Is(err, errHeld) && l.pauses.hurries(step) {
+			soon = true
+		}
 		l.log(plan, r)
 		out = append(out, r)
 	}

@@ -13,16 +13,21 @@ import (
 const (
 	firstPause   = time.Second
 	longestPause = time.Minute
+	// mostHurries is how often in a row a refused step makes the loop come back
+	// soon. Caches see what was written meanwhile within that time; what is refused
+	// still, such as an eviction by a disruption budget, waits for the interval.
+	mostHurries = 4
 )
 
-// pauses are the steps that keep failing, by kind and subject. They hold within
-// one process only: after a restart each step is tried at once.
+// pauses are the steps that keep failing or are refused, by kind and subject. They
+// hold within one process only: after a restart each step is tried at once.
 type pauses map[string]pause
 
 type pause struct {
-	length time.Duration
-	until  time.Time
-	err    string
+	length  time.Duration
+	until   time.Time
+	err     string
+	refused int // in a row
 }
 
 // pauseKey names what a step does to what. Counts are left out, so that a step
@@ -62,6 +67,15 @@ func (p pauses) failed(step planner.Step, now time.Time, err error) {
 	key := pauseKey(step)
 	length := min(max(firstPause, 2*p[key].length), longestPause)
 	p[key] = pause{length: length, until: now.Add(length), err: err.Error()}
+}
+
+// hurries counts a refusal, and tells whether it makes the loop come back soon.
+func (p pauses) hurries(step planner.Step) bool {
+	key := pauseKey(step)
+	x := p[key]
+	x.refused++
+	p[key] = x
+	return x.refused <= mostHurries
 }
 
 // succeeded forgets a step.

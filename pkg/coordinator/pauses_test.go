@@ -84,9 +84,21 @@ func TestARefusedStepIsNotPaused(t *testing.T) {
 	actuator := &taker{err: fmt.Errorf("%w: moved", ErrRefused)}
 	l := New(Options{Actuator: actuator, Policy: func() planner.Policy { return planner.Policy{} }})
 	s := healthy()
-	for range 3 {
-		_, soon := l.act(t.Context(), &s, planner.Plan{Steps: []planner.Step{{Kind: planner.StepCordon, Node: "n1"}}}, time.Time{})
-		assert.True(t, soon)
+	act := func(steps ...planner.Step) bool {
+		_, soon := l.act(t.Context(), &s, planner.Plan{Steps: steps}, time.Time{})
+		return soon
 	}
-	assert.Len(t, actuator.steps, 3)
+	step, other := planner.Step{Kind: planner.StepEvict, Node: "n1"}, planner.Step{Kind: planner.StepCordon, Node: "n2"}
+	for range mostHurries {
+		assert.True(t, act(step))
+	}
+	// Fault 23: a disruption budget forbids an eviction: it is asked again, but not
+	// as fast as the loop can.
+	for range 3 {
+		assert.False(t, act(step), "what is refused again and again does not hurry the loop")
+	}
+	assert.True(t, act(step, other), "another step does")
+	assert.False(t, act(), "a plan without it: forgotten")
+	assert.True(t, act(step))
+	assert.Len(t, actuator.steps, mostHurries+6, "every tick has tried it")
 }
