@@ -22,6 +22,8 @@ const (
 	rayReacts = 10 * time.Second
 	// youngMark is how old a delete mark of another process must be to be taken back.
 	youngMark = 15 * time.Second
+	// settled is how long before its end a run must have come to rest.
+	settled = time.Minute
 )
 
 // rig is a small cluster that answers as the real parts do: Ray, its operator, the
@@ -61,6 +63,7 @@ type state struct {
 	served   int64
 
 	process, ticks, attempts int
+	last                     time.Time // attempt
 	writes                   []rigWrite
 }
 

@@ -51,7 +51,7 @@ func (r *rig) Take(_ context.Context, plan planner.Plan, step planner.Step) erro
 		return errCrash
 	}
 	r.act()
-	r.attempts++
+	r.attempts, r.last = r.attempts+1, time.Now()
 	n := len(r.writes) + 1
 	if r.before != nil {
 		if err := r.before(n); err != nil {

@@ -204,6 +204,7 @@ func TestSieve(t *testing.T) {
 						synctest.Test(t, func(t *testing.T) {
 							got := tl.from(t, points[w.tick], func(r *rig) { p.set(r, i+1) })
 							assert.Equal(t, want, got.summary())
+							assert.Greater(t, time.Since(got.last), settled, "nothing is tried any more at the end")
 						})
 					})
 				}

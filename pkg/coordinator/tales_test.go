@@ -27,9 +27,9 @@ type event struct {
 }
 
 // usual is the story of most tales: one of three nodes works and the others are
-// idle; after four minutes it is idle, too; later two requests come and are done.
+// idle; after three minutes it is idle, too; later two requests come and are done.
 func usual() []event {
-	return []event{{4 * time.Minute, (*rig).finish}, {7 * time.Minute, func(r *rig) { r.ask(2) }}, {9 * time.Minute, (*rig).finish}}
+	return []event{{3 * time.Minute, (*rig).finish}, {330 * time.Second, func(r *rig) { r.ask(2) }}, {7 * time.Minute, (*rig).finish}}
 }
 
 func tales() map[string]tale {
@@ -42,7 +42,7 @@ func tales() map[string]tale {
 
 // leadTales are removals and purchases in lead mode.
 func leadTales() map[string]tale {
-	const ends = 16 * time.Minute
+	const ends = 11 * time.Minute
 	removal := []string{"Hook", "Cordon", "Drain IDLE_TERMINATION", "ShrinkWorkers", "ClearWorkers", "Remove", "ReleaseHook Vacant", "Grow cpu", "GrowWorkers"}
 	with := func(more ...string) []string { return slices.Concat(removal, more) }
 	return map[string]tale{
@@ -88,21 +88,21 @@ func deletionTales() map[string]tale {
 		// Fault 35: the Machine of a node that works is deleted: it stays until the
 		// work has ended.
 		"somebody deletes a Machine": {
-			events: []event{{comes, remove}, {3 * time.Minute, (*rig).finish}}, ends: 8 * time.Minute,
+			events: []event{{comes, remove}, {3 * time.Minute, (*rig).finish}}, ends: 390 * time.Second,
 			verbs: []string{"Hook", "Cordon", "Drain PREEMPTION", "ShrinkWorkers", "ReleaseHook Vacant", "Remove"},
 		},
 		"a deleted Machine that nobody reaches": {
-			events: []event{{comes, func(r *rig) { lose(r); end(r) }}}, ends: 8 * time.Minute,
+			events: []event{{comes, func(r *rig) { lose(r); end(r) }}}, ends: 7 * time.Minute,
 			verbs: []string{"Hook", "Cordon", "ShrinkWorkers", "ReleaseHook Unreachable", "Remove"},
 		},
 		// Fault 27: nobody but Ray reaches the node of a deleted Machine, and Ray still
 		// sees it work when the bound has passed.
 		"a deleted Machine that only Ray reaches": {
-			events: []event{{comes, lose}, {5 * time.Minute, end}}, ends: 9 * time.Minute,
+			events: []event{{comes, lose}, {4 * time.Minute, end}}, ends: 450 * time.Second,
 			verbs: []string{"Hook", "Cordon", "Drain PREEMPTION", "ReleaseHook Unreachable", "Remove"},
 		},
 		"a person lets a deleted Machine go": {
-			events: []event{{comes, remove}, {80 * time.Second, func(r *rig) { r.busy().release = true }}}, ends: 8 * time.Minute,
+			events: []event{{comes, remove}, {80 * time.Second, func(r *rig) { r.busy().release = true }}}, ends: 5 * time.Minute,
 			verbs: []string{"Hook", "Cordon", "Drain PREEMPTION", "ReleaseHook BreakGlass", "Remove"},
 		},
 	}
@@ -118,13 +118,13 @@ func moveTales() map[string]tale {
 	guarded := func(r *rig) { begin(r); r.guarded = true }
 	return map[string]tale{
 		"a pod that can move": {
-			worker: 3000, begin: begin, events: usual(), ends: 14 * time.Minute,
+			worker: 3000, begin: begin, events: usual(), ends: 11 * time.Minute,
 			verbs: []string{"Cordon", "Drain IDLE_TERMINATION", "ShrinkWorkers", "Evict", "Remove", "Grow cpu"},
 		},
 		// Fault 23: a disruption budget forbids the eviction for so long that the
 		// cordon is taken back; later the pod may go.
 		"a pod that may not move yet": {
-			worker: 3000, begin: guarded, events: []event{{5 * time.Minute, func(r *rig) { r.guarded = false }}}, ends: 9 * time.Minute,
+			worker: 3000, begin: guarded, events: []event{{5 * time.Minute, func(r *rig) { r.guarded = false }}}, ends: 8 * time.Minute,
 			verbs: []string{"Cordon", "Drain IDLE_TERMINATION", "ShrinkWorkers", "Uncordon", "Evict", "Remove"},
 		},
 	}
@@ -137,13 +137,13 @@ func rememberTales() map[string]tale {
 		// Fault 51: hosts have no room for a class. What was learned of it outlives a
 		// restart.
 		"a class without room": {
-			rest: 5 * time.Minute,
+			rest: 3 * time.Minute,
 			events: []event{
 				{5 * time.Second, (*rig).finish},
 				{3 * time.Minute, func(r *rig) { r.groups[0].broken = true; r.ask(1) }},
 				{6 * time.Minute, func(r *rig) { r.ask(1) }},
-				{9 * time.Minute, (*rig).finish},
-			}, ends: 20 * time.Minute,
+				{7 * time.Minute, (*rig).finish},
+			}, ends: 15 * time.Minute,
 			verbs: []string{"Grow cpu", "Remember 1", "Grow alt", "Remove", "Remember 0"},
 		},
 	}
@@ -156,8 +156,8 @@ func followTales() map[string]tale {
 	return map[string]tale{
 		// Fault 55: Ray's autoscaler takes its own pods back; nothing of Ray's is touched.
 		"follow": {
-			follow: true, worker: 2000, events: []event{{4 * time.Minute, (*rig).finish}, {6 * time.Minute, func(r *rig) { r.ask(3) }}, {8 * time.Minute, (*rig).finish}},
-			ends: 12 * time.Minute, verbs: []string{"Hook", "SoftTaint", "Cordon", "Remove", "ReleaseHook Vacant", "Grow cpu"},
+			follow: true, worker: 2000, events: []event{{3 * time.Minute, (*rig).finish}, {5 * time.Minute, func(r *rig) { r.ask(3) }}, {390 * time.Second, (*rig).finish}},
+			ends: 10 * time.Minute, verbs: []string{"Hook", "SoftTaint", "Cordon", "Remove", "ReleaseHook Vacant", "Grow cpu"},
 		},
 	}
 }
