@@ -9,6 +9,6 @@ import (
 func (l *Loop) Fork(o Options) *Loop {
 	f := New(o)
 	f.memory, f.wall, f.mono = l.memory, l.wall, l.mono
-	f.spent.entries, f.pauses = slices.Clone(l.spent.entries), maps.Clone(l.pauses)
+	f.spent.entries, f.pauses, f.accepted = slices.Clone(l.spent.entries), maps.Clone(l.pauses), maps.Clone(l.accepted)
 	return f
 }

@@ -67,6 +67,8 @@ type Loop struct {
 	memory planner.Memory
 	spent  ledger
 	pauses pauses
+	// accepted holds back what was granted just now.
+	accepted accepted
 	// wall and mono are when the last tick began, by both clocks.
 	wall, mono time.Time
 
@@ -94,7 +96,7 @@ func New(o Options) *Loop {
 	if o.Room == nil {
 		o.Room = func() error { return room(goHeap{}) }
 	}
-	return &Loop{o: o, pauses: pauses{}}
+	return &Loop{o: o, pauses: pauses{}, accepted: accepted{}}
 }
 
 // Run ticks until ctx ends. It returns nil then: being asked to stop is no
@@ -294,13 +296,14 @@ func (l *Loop) take(ctx context.Context, e *executor, plan planner.Plan, step pl
 	}
 	ctx, cancel := context.WithTimeout(ctx, l.o.StepTimeout)
 	defer cancel()
-	if err := firstOf(e.allow(ctx, step), l.pauses.allow(step, time.Now())); err != nil {
+	if err := firstOf(e.allow(ctx, step), l.accepted.allow(step, time.Now()), l.pauses.allow(step, time.Now())); err != nil {
 		return err
 	}
 	err := l.o.Actuator.Take(ctx, plan, step)
 	switch {
 	case err == nil:
 		l.pauses.succeeded(step)
+		l.accepted.note(step, time.Now())
 	case !errors.Is(err, ErrRefused):
 		l.pauses.failed(step, time.Now(), err)
 	}

@@ -22,6 +22,8 @@ const (
 	rayReacts = 10 * time.Second
 	// youngMark is how old a delete mark of another process must be to be taken back.
 	youngMark = 15 * time.Second
+	// noRepeat is how long what was granted for good is not asked again.
+	noRepeat = 15 * time.Second
 	// settled is how long before its end a run must have come to rest.
 	settled = time.Minute
 )
@@ -63,7 +65,8 @@ type state struct {
 	served   int64
 
 	process, ticks, attempts int
-	last                     time.Time // attempt
+	last                     time.Time            // attempt
+	accepted                 map[string]time.Time // what this process was granted for good
 	writes                   []rigWrite
 }
 
@@ -113,7 +116,7 @@ type rigWrite struct {
 // clone is a copy that shares nothing that changes.
 func (s *state) clone() state {
 	c := *s
-	c.groups, c.named, c.writes = slices.Clone(s.groups), slices.Clone(s.named), slices.Clone(s.writes)
+	c.groups, c.named, c.accepted, c.writes = slices.Clone(s.groups), slices.Clone(s.named), maps.Clone(s.accepted), slices.Clone(s.writes)
 	c.machines, c.pods = map[string]*rigMachine{}, map[string]*rigPod{}
 	for name, m := range s.machines {
 		own := *m
@@ -130,7 +133,7 @@ func (s *state) clone() state {
 func newRig(t *testing.T, tl tale) *rig {
 	t.Helper()
 	r := &rig{t: t, tale: tl, views: map[planner.SourceKind]planner.Snapshot{}, state: state{
-		began: time.Now(), machines: map[string]*rigMachine{}, pods: map[string]*rigPod{}, workers: 3,
+		began: time.Now(), machines: map[string]*rigMachine{}, pods: map[string]*rigPod{}, workers: 3, accepted: map[string]time.Time{},
 		groups: []rigGroup{{name: "cpu", price: 1, replicas: 3, max: 5}, {name: "alt", price: 2, max: 5}},
 	}}
 	r.clusterAPI()

@@ -66,6 +66,7 @@ func (r *rig) Take(_ context.Context, plan planner.Plan, step planner.Step) erro
 	if err := r.take(plan, step); err != nil {
 		return err
 	}
+	r.repeats(step)
 	r.writes = append(r.writes, w)
 	r.twist(step, true)
 	r.act()
@@ -73,6 +74,19 @@ func (r *rig) Take(_ context.Context, plan planner.Plan, step planner.Step) erro
 		return r.after(n)
 	}
 	return nil
+}
+
+// repeats fails when one process asks again for what it was granted just now and
+// cannot be taken back.
+func (r *rig) repeats(step planner.Step) {
+	if r.accepted == nil || step.Kind != planner.StepDrain && step.Kind != planner.StepReleaseHook {
+		return
+	}
+	key := fmt.Sprint(step.Kind, step.Drain, step.RayNode, step.Machines)
+	if last, ok := r.accepted[key]; ok && time.Since(last) < noRepeat {
+		r.t.Errorf("%s of %s %v again after %s", verb(step), step.RayNode, step.Machines, time.Since(last))
+	}
+	r.accepted[key] = time.Now()
 }
 
 func (r *rig) twist(step planner.Step, taken bool) {

@@ -54,6 +54,7 @@ func (r *rig) story(ctx context.Context, l *coordinator.Loop, point func(*coordi
 		if r.dead {
 			r.dead, l = false, coordinator.New(r.options())
 			r.process++
+			clear(r.accepted)
 		}
 		time.Sleep(wait + r.pause)
 		r.pause = 0
@@ -242,6 +243,7 @@ func TestTwoLeaders(t *testing.T) {
 		t.Run(offset.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, tales()["plain"])
+				r.accepted = nil // neither knows what the other was granted
 				paused := &pausing{rig: r}
 				other := coordinator.New(coordinator.Options{Observers: []coordinator.Observer{r}, Actuator: paused, Policy: sievePolicy, StepTimeout: time.Hour})
 				ctx, cancel := context.WithCancel(t.Context())
