@@ -63,7 +63,7 @@ func (a actuators) take(ctx context.Context, planID string, step planner.Step) e
 	case planner.StepRemove:
 		return a.supply.Remove(ctx, step, planID, time.Now())
 	case planner.StepUnmark:
-		return a.supply.Unmark(ctx, step)
+		return a.supply.Unmark(ctx, step, time.Now())
 	case planner.StepHook:
 		return a.supply.Hook(ctx, step, planID)
 	case planner.StepReleaseHook:

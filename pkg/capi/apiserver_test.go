@@ -281,10 +281,11 @@ func (w *liveWorld) testRemove(t *testing.T) {
 	assert.True(t, carriesBoth(m))
 
 	// The shrink is under way: the mark may not be taken back.
-	require.ErrorIs(t, w.actuator().Unmark(t.Context(), step), ErrMoved)
+	later := testTime.Add(time.Minute)
+	require.ErrorIs(t, w.actuator().Unmark(t.Context(), step, later), ErrMoved)
 	md.Spec.Replicas = new(int32(1))
 	require.NoError(t, w.Update(t.Context(), md))
-	require.NoError(t, w.actuator().Unmark(t.Context(), step))
+	require.NoError(t, w.actuator().Unmark(t.Context(), step, later))
 	require.NoError(t, w.Get(t.Context(), client.ObjectKeyFromObject(m), m))
 	assert.NotContains(t, m.Annotations, clusterv1.DeleteMachineAnnotation)
 	assert.NotContains(t, m.Annotations, DeleteMarkAnnotation)

@@ -101,7 +101,7 @@ func (r *release) marks(ctx context.Context) error {
 			continue
 		}
 		key := m.Namespace + "/" + m.Name
-		r.take(Released{Kind: "Machine", Name: key, Marker: DeleteMarkAnnotation}, func() error { return r.a.unmark(ctx, key) })
+		r.take(Released{Kind: "Machine", Name: key, Marker: DeleteMarkAnnotation}, func() error { return r.a.unmark(ctx, key, nil) })
 	}
 	return nil
 }

@@ -15,9 +15,13 @@ import (
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
 
-// takeBackTimeout bounds the taking back of marks, which goes on even if the
-// context of the step has ended.
-const takeBackTimeout = 10 * time.Second
+const (
+	// takeBackTimeout bounds the taking back of marks, which goes on even if the
+	// context of the step has ended.
+	takeBackTimeout = 10 * time.Second
+	// markSettles is longer than a removal may take from its marks to its shrink.
+	markSettles = 15 * time.Second
+)
 
 // Remove gives step.Machines back: it marks them for deletion and lowers the
 // replicas of step.Group from step.From to step.To. Cluster API then deletes
@@ -255,10 +259,13 @@ func (a *Actuator) takeBack(ctx context.Context, written []string, why error) er
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTimeout)
 	defer cancel()
-	if err := a.Unmark(ctx, planner.Step{Kind: planner.StepUnmark, Machines: written}); err != nil {
-		return errors.Join(why, fmt.Errorf("taking the delete marks back: %w", err))
+	errs := []error{why}
+	for _, key := range written {
+		if err := a.unmark(ctx, key, nil); err != nil {
+			errs = append(errs, fmt.Errorf("taking the delete mark back: %w", err))
+		}
 	}
-	return why
+	return errors.Join(errs...)
 }
 
 // Unmark takes our delete marks back from step.Machines. Machines that are gone,
@@ -267,18 +274,29 @@ func (a *Actuator) takeBack(ctx context.Context, written []string, why error) er
 // Precondition, read anew for every Machine that is marked: its MachineDeployment
 // has at least as many replicas as Machines that are not being deleted. Otherwise
 // a shrink is under way, Cluster API is about to choose, and without the marks it
-// might choose a Machine that works: that is [ErrMoved], and the marks stay.
-func (a *Actuator) Unmark(ctx context.Context, step planner.Step) error {
+// might choose a Machine that works: that is [ErrMoved], and the marks stay. So is
+// a mark that was written just now: another coordinator may be between its marks
+// and its shrink, or a shrink of our own may be under way of which we lost the
+// answer, and no version ties the one write to the other.
+func (a *Actuator) Unmark(ctx context.Context, step planner.Step, at time.Time) error {
+	settled := func(m planner.Mark) error {
+		// A mark from the future is one of a clock that is wrong, and counts as old.
+		if age := at.Sub(m.At); age.Abs() < markSettles {
+			return moved("plan %s wrote the delete mark %s ago: its shrink may follow", m.PlanID, age)
+		}
+		return nil
+	}
 	var errs []error
 	for _, key := range step.Machines {
-		if err := a.unmark(ctx, key); err != nil {
+		if err := a.unmark(ctx, key, settled); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (a *Actuator) unmark(ctx context.Context, key string) error {
+// unmark takes one mark back, unless may, if it is not nil, has an objection.
+func (a *Actuator) unmark(ctx context.Context, key string, may func(planner.Mark) error) error {
 	name, err := a.name(key)
 	if err != nil {
 		return err
@@ -290,8 +308,14 @@ func (a *Actuator) unmark(ctx context.Context, key string) error {
 		}
 		return fmt.Errorf("reading Machine %s: %w", key, err)
 	}
-	if ours, _ := deleteMark(m); ours == nil || !m.DeletionTimestamp.IsZero() {
+	ours, _ := deleteMark(m)
+	if ours == nil || !m.DeletionTimestamp.IsZero() {
 		return nil
+	}
+	if may != nil {
+		if err := may(*ours); err != nil {
+			return fmt.Errorf("taking the delete mark back from Machine %s: %w", key, err)
+		}
 	}
 	if err := a.noShrink(ctx, m); err != nil {
 		return err

@@ -320,43 +320,6 @@ func TestRemoveAfterACrash(t *testing.T) {
 	}
 }
 
-// Fault 43: a crash has left a delete mark behind.
-func TestUnmark(t *testing.T) {
-	t.Parallel()
-	mark := func(foreign bool) func(*clusterv1.Machine) {
-		return func(m *clusterv1.Machine) {
-			m.Annotations = map[string]string{clusterv1.DeleteMachineAnnotation: "x", "kept": "yes"}
-			if !foreign {
-				m.Annotations[DeleteMarkAnnotation] = "plan-6.1790000000"
-			}
-		}
-	}
-	w := newWorld(t, cluster(), deployment("a", 4), machineSet("a", "a", 4),
-		machine("ours", "a", "", mark(false)), machine("theirs", "a", "", mark(true)), machine("plain", "a", ""),
-		machine("going", "a", "", mark(false), deleting),
-	)
-	step := planner.Step{Kind: planner.StepUnmark, Machines: []string{
-		testNamespace + "/ours", testNamespace + "/theirs", testNamespace + "/plain", testNamespace + "/going", testNamespace + "/gone",
-	}}
-	require.NoError(t, w.actuator().Unmark(t.Context(), step))
-	assert.Equal(t, map[string]string{"kept": "yes"}, w.machine(t, "ours").Annotations)
-	assert.Equal(t, []string{"going", "theirs"}, w.markedMachines(t))
-	assert.Len(t, w.writes, 1)
-
-	change(t, w, machine("ours", "a", ""), mark(false))
-	change(t, w, deployment("a", 0), func(md *clusterv1.MachineDeployment) { md.Spec.Replicas = new(int32(2)) })
-	err := w.actuator().Unmark(t.Context(), step)
-	require.ErrorIs(t, err, ErrMoved)
-	require.ErrorContains(t, err, "a shrink is under way")
-	assert.Contains(t, w.markedMachines(t), "ours")
-
-	require.NoError(t, w.Delete(t.Context(), deployment("a", 0)))
-	require.NoError(t, w.actuator().Unmark(t.Context(), step), "without a MachineDeployment there is no shrink")
-	assert.NotContains(t, w.markedMachines(t), "ours")
-
-	require.ErrorContains(t, w.actuator().Unmark(t.Context(), planner.Step{Machines: []string{"other/m"}}), "is not in namespace")
-}
-
 // Fault 44: a second coordinator comes too late to shrink. The mark that it
 // found stays: the first is about to lower the replicas for which it wrote it.
 func TestRemoveLeavesTheMarksOfASecondCoordinator(t *testing.T) {

@@ -20,7 +20,7 @@ const (
 	unreachable   = 3 * time.Minute
 	// rayReacts is how long Ray's own autoscaler takes to ask for a pod.
 	rayReacts = 10 * time.Second
-	// youngMark is how old a delete mark of another process must be to be taken back.
+	// youngMark is how old a delete mark must be to be taken back.
 	youngMark = 15 * time.Second
 	// noRepeat is how long what was granted for good is not asked again.
 	noRepeat = 15 * time.Second
@@ -64,10 +64,10 @@ type state struct {
 	asked    time.Time
 	served   int64
 
-	process, ticks, attempts int
-	last                     time.Time            // attempt
-	accepted                 map[string]time.Time // what this process was granted for good
-	writes                   []rigWrite
+	ticks, attempts int
+	last            time.Time            // attempt
+	accepted        map[string]time.Time // what this process was granted for good
+	writes          []rigWrite
 }
 
 type rigGroup struct {
@@ -85,7 +85,6 @@ type rigMachine struct {
 	hook, release  bool
 	cordon, mark   *planner.Mark
 	soft           *planner.Mark
-	marker         int       // the process that marked it
 	deleting, lost time.Time // since when it is being deleted, and its Node unreachable
 }
 

@@ -177,8 +177,7 @@ func (r *rig) remove(g *rigGroup, plan planner.Plan, step planner.Step) error {
 		return err
 	}
 	for name := range going {
-		m := r.machines[name]
-		m.mark, m.marker = &planner.Mark{PlanID: plan.ID, At: time.Now()}, r.process
+		r.machines[name].mark = &planner.Mark{PlanID: plan.ID, At: time.Now()}
 	}
 	return nil
 }
@@ -228,8 +227,8 @@ func (r *rig) takeMachine(step planner.Step, name string, m *rigMachine) error {
 			return nil
 		case r.alive(m.group) > r.groups[i].replicas:
 			return refused("a shrink is under way")
-		case m.marker != r.process && time.Since(m.mark.At) < youngMark:
-			return refused("another process has just marked %s", name)
+		case time.Since(m.mark.At) < youngMark:
+			return refused("%s was marked just now", name)
 		}
 		m.mark = nil
 	case planner.StepReleaseHook:

@@ -53,7 +53,6 @@ func (r *rig) story(ctx context.Context, l *coordinator.Loop, point func(*coordi
 		}
 		if r.dead {
 			r.dead, l = false, coordinator.New(r.options())
-			r.process++
 			clear(r.accepted)
 		}
 		time.Sleep(wait + r.pause)
