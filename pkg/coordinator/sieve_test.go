@@ -192,6 +192,9 @@ func TestSieve(t *testing.T) {
 			for _, v := range tl.verbs {
 				require.Positive(t, verbs[v], "the story comes to a %s: %v", v, verbs)
 			}
+			for _, v := range tl.never {
+				require.Zero(t, verbs[v], "the story comes to a %s: %v", v, verbs)
+			}
 			runs, left := 0, 0
 			for i, w := range r.writes {
 				for _, p := range perturbations() {

@@ -9,7 +9,7 @@ import (
 )
 
 // tale is a story: what the cluster is at first, what happens to it, and the steps
-// that it must come to.
+// that it must come to and those that it must not.
 type tale struct {
 	follow bool
 	worker int64         // milli-CPU of a Ray worker, if it is not a whole Node
@@ -19,6 +19,7 @@ type tale struct {
 	ends   time.Duration
 	twist  *twist
 	verbs  []string
+	never  []string // steps that it must not come to
 }
 
 type event struct {
@@ -94,6 +95,7 @@ func deletionTales() map[string]tale {
 		"a deleted Machine that nobody reaches": {
 			events: []event{{comes, func(r *rig) { lose(r); end(r) }}}, ends: 7 * time.Minute,
 			verbs: []string{"Hook", "Cordon", "ShrinkWorkers", "ReleaseHook Unreachable", "Remove"},
+			never: []string{"Uncordon", "Grow cpu"}, // no room is kept for a pod that cannot even end
 		},
 		// Fault 27: nobody but Ray reaches the node of a deleted Machine, and Ray still
 		// sees it work when the bound has passed.

@@ -118,7 +118,8 @@ func (p *planning) displaced() []wantedPods {
 		}
 		for _, pod := range n.pods {
 			st := p.pod[pod]
-			if st.cluster == nil || !st.cluster.planned() || st.group == nil || pod.RayHead || st.ray == nil {
+			// A pod that leaves comes back as a fresh one, if at all, which waits itself.
+			if st.cluster == nil || !st.cluster.planned() || st.group == nil || pod.RayHead || st.ray == nil || st.work == workLeaving {
 				continue
 			}
 			if st.ray.Status == RayNodeRunning || st.ray.Status == RayNodeDraining || st.group.Min >= st.group.base() {
