@@ -16,6 +16,7 @@ const (
 	nodeSize      = 4000 // milli-CPU
 	appSize       = 500
 	idleTimeout   = 30 * time.Second
+	vacantHold    = 20 * time.Second
 	drainDeadline = 2 * time.Minute
 	unreachable   = 3 * time.Minute
 	// rayReacts is how long Ray's own autoscaler takes to ask for a pod.
@@ -86,6 +87,7 @@ type rigMachine struct {
 	cordon, mark   *planner.Mark
 	soft           *planner.Mark
 	deleting, lost time.Time // since when it is being deleted, and its Node unreachable
+	vacant         time.Time // since when no pod is on its Node
 }
 
 type rigPod struct {
@@ -179,6 +181,14 @@ func (r *rig) act() {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.pods)) {
 		r.schedule(r.pods[name])
+	}
+	for name, m := range r.machines {
+		switch {
+		case r.podOn(name, func(string, *rigPod) bool { return true }) != "":
+			m.vacant = time.Time{}
+		case m.vacant.IsZero():
+			m.vacant = time.Now()
+		}
 	}
 }
 

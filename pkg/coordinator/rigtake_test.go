@@ -204,6 +204,9 @@ func (r *rig) takeNode(plan planner.Plan, step planner.Step, m *rigMachine) erro
 		if pod != "" && m.deleting.IsZero() {
 			return refused("pod %s is on Node %s", pod, step.Node)
 		}
+		if step.Reason == planner.ReasonVacant && time.Since(m.vacant) < vacantHold {
+			r.t.Errorf("Node %s, vacant for %s, is cordoned before its hold has passed", step.Node, time.Since(m.vacant))
+		}
 		if m.cordon == nil {
 			m.cordon = mark
 		}

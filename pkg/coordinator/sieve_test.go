@@ -20,7 +20,7 @@ import (
 
 func sievePolicy() planner.Policy {
 	return planner.Policy{
-		VacantHold: planner.Duration(20 * time.Second), ProvisionDeadline: planner.Duration(15 * time.Minute), SoftTaints: true, Hooks: true,
+		VacantHold: planner.Duration(vacantHold), ProvisionDeadline: planner.Duration(15 * time.Minute), SoftTaints: true, Hooks: true,
 		BackoffInitial: planner.Duration(time.Minute), BackoffMax: planner.Duration(time.Minute),
 		DrainDeadline: planner.Duration(drainDeadline), UnreachableRelease: planner.Duration(unreachable),
 	}
