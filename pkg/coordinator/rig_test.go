@@ -244,14 +244,16 @@ func (r *rig) clusterAPI() {
 }
 
 // autoscaler is Ray's own, in follow mode: it asks for pods that requests need, and
-// takes idle ones back.
+// takes back those that are idle or whose raylet has ended.
 func (r *rig) autoscaler() {
 	r.named = slices.DeleteFunc(r.named, func(n string) bool { return r.pods[n] == nil })
 	if r.waiting > 0 && time.Since(r.asked) >= rayReacts {
 		r.workers += max(0, r.waiting-r.count(func(p *rigPod) bool { return !p.app && p.node == "" }))
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.pods)) {
-		if p := r.pods[name]; p.status == planner.RayNodeIdle && r.waiting == 0 && time.Since(p.since) >= idleTimeout && !slices.Contains(r.named, name) {
+		p := r.pods[name]
+		idle := p.status == planner.RayNodeIdle && r.waiting == 0 && time.Since(p.since) >= idleTimeout
+		if (idle || p.status == planner.RayNodeDead) && !slices.Contains(r.named, name) {
 			r.named = append(r.named, name)
 			r.workers--
 		}

@@ -91,7 +91,7 @@ func (r *rig) view(at time.Time) planner.Snapshot {
 		size = nodeSize
 	}
 	c.WorkerGroups = []planner.WorkerGroup{{
-		Name: "w", Replicas: r.workers, Max: 5, RayResources: cpu(size), Pod: planner.PodShape{Requests: cpu(size)}, WorkersToDelete: slices.Clone(r.named),
+		Name: "w", Replicas: r.workers, Min: r.tale.min, Max: 5, RayResources: cpu(size), Pod: planner.PodShape{Requests: cpu(size)}, WorkersToDelete: slices.Clone(r.named),
 	}}
 	if r.waiting > 0 {
 		c.Requests = []planner.Request{{Resources: cpu(size), Count: r.waiting}}

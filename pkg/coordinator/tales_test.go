@@ -13,6 +13,7 @@ import (
 type tale struct {
 	follow bool
 	worker int64         // milli-CPU of a Ray worker, if it is not a whole Node
+	min    int64         // workers
 	rest   time.Duration // of a group after a failure, if not a minute
 	begin  func(*rig)
 	events []event
@@ -91,6 +92,14 @@ func deletionTales() map[string]tale {
 		"somebody deletes a Machine": {
 			events: []event{{comes, remove}, {3 * time.Minute, (*rig).finish}}, ends: 390 * time.Second,
 			verbs: []string{"Hook", "Cordon", "Drain PREEMPTION", "ShrinkWorkers", "ReleaseHook Vacant", "Remove"},
+		},
+		"somebody deletes a Machine whose worker must be": {
+			min: 3, events: []event{{comes, remove}, {3 * time.Minute, (*rig).finish}}, ends: 390 * time.Second,
+			verbs: []string{"Hook", "Cordon", "Drain PREEMPTION", "ReplaceWorker", "ReleaseHook Vacant"},
+		},
+		"somebody deletes a Machine in follow mode": {
+			follow: true, worker: 2000, events: []event{{comes, remove}, {3 * time.Minute, (*rig).finish}}, ends: 390 * time.Second,
+			verbs: []string{"Hook", "Cordon", "Drain PREEMPTION", "ReleaseHook Vacant", "Remove"},
 		},
 		"a deleted Machine that nobody reaches": {
 			events: []event{{comes, func(r *rig) { lose(r); end(r) }}}, ends: 7 * time.Minute,
