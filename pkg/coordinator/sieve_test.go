@@ -240,42 +240,54 @@ func TestSieveGoesOnWhereItStopped(t *testing.T) {
 // Fault 44: two coordinators at once, one of which stops between its plan and its
 // writes, and goes on later: work may be wasted, nothing breaks.
 func TestTwoLeaders(t *testing.T) {
-	first, _ := undisturbed(t, tales()["plain"])
-	for _, offset := range []time.Duration{0, time.Second, 2500 * time.Millisecond} {
-		t.Run(offset.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, tales()["plain"])
-				r.accepted = nil // neither knows what the other was granted
-				paused := &pausing{rig: r}
-				other := coordinator.New(coordinator.Options{Observers: []coordinator.Observer{r}, Actuator: paused, Policy: sievePolicy, StepTimeout: time.Hour})
-				ctx, cancel := context.WithCancel(t.Context())
-				var wg sync.WaitGroup
-				wg.Go(func() {
-					time.Sleep(offset)
-					for ctx.Err() == nil {
-						other.Tick(ctx)
-						time.Sleep(5 * time.Second)
-					}
-				})
-				r.story(t.Context(), coordinator.New(r.options()), nil)
-				cancel()
-				wg.Wait()
-				assert.Equal(t, first.summary(), r.summary())
-				assert.Positive(t, paused.taken+paused.refused, "the other one acts, too")
-				t.Logf("the one that pauses took %d steps and was refused %d", paused.taken, paused.refused)
-			})
+	for name, tl := range tales() {
+		tl.ends *= 2 // it takes longer
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			first, _ := undisturbed(t, tl)
+			for _, offset := range []time.Duration{0, time.Second, 2500 * time.Millisecond} {
+				for _, pause := range []time.Duration{time.Second, 17 * time.Second} {
+					t.Run(fmt.Sprintf("%s late, %s between steps", offset, pause), func(t *testing.T) {
+						synctest.Test(t, func(t *testing.T) { twoLeaders(t, tl, offset, pause, first.summary()) })
+					})
+				}
+			}
 		})
 	}
+}
+
+func twoLeaders(t *testing.T, tl tale, offset, pause time.Duration, want string) {
+	t.Helper()
+	r := newRig(t, tl)
+	r.accepted = nil // neither knows what the other was granted
+	paused := &pausing{rig: r, pause: pause}
+	other := coordinator.New(coordinator.Options{Observers: []coordinator.Observer{r}, Actuator: paused, Policy: r.policy, StepTimeout: time.Hour})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		time.Sleep(offset)
+		for ctx.Err() == nil {
+			other.Tick(ctx)
+			time.Sleep(5 * time.Second)
+		}
+	})
+	r.story(t.Context(), coordinator.New(r.options()), nil)
+	cancel()
+	wg.Wait()
+	assert.Equal(t, want, r.summary())
+	assert.Positive(t, paused.taken+paused.refused, "the other one acts, too")
+	t.Logf("the one that pauses took %d steps and was refused %d", paused.taken, paused.refused)
 }
 
 // pausing sleeps before every step.
 type pausing struct {
 	rig            *rig
+	pause          time.Duration
 	taken, refused int
 }
 
 func (p *pausing) Take(ctx context.Context, plan planner.Plan, step planner.Step) error {
-	time.Sleep(17 * time.Second)
+	time.Sleep(p.pause)
 	err := p.rig.Take(ctx, plan, step)
 	if err == nil {
 		p.taken++
