@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +35,7 @@ type world struct {
 	unknown  bool
 	since    time.Time
 	taken    []planner.Step
+	mu       sync.Mutex
 	ticks    []metrics.Tick
 }
 
@@ -56,7 +60,18 @@ func (w *world) Take(_ context.Context, _ planner.Plan, step planner.Step) error
 	return nil
 }
 
-func (w *world) Record(t metrics.Tick) { w.ticks = append(w.ticks, t) }
+func (w *world) Record(t metrics.Tick) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ticks = append(w.ticks, t)
+}
+
+// recorded are the ticks of a loop that runs beside the test.
+func (w *world) recorded() []metrics.Tick {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.ticks)
+}
 
 func (w *world) loop(change func(*coordinator.Options)) *coordinator.Loop {
 	o := coordinator.Options{
@@ -133,26 +148,30 @@ func TestRunTicksOnIntervalAndOnEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{}
 		wake := make(chan struct{}, 1)
-		ready := errors.New("caches are not synced")
-		l := w.loop(func(o *coordinator.Options) {
-			o.Interval, o.Wake, o.Ready = time.Minute, wake, func() error { return ready }
-		})
+		var synced atomic.Bool
+		ready := func() error {
+			if !synced.Load() {
+				return errors.New("caches are not synced")
+			}
+			return nil
+		}
+		l := w.loop(func(o *coordinator.Options) { o.Interval, o.Wake, o.Ready = time.Minute, wake, ready })
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- l.Run(ctx) }()
 
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		require.Empty(t, w.ticks, "nothing is planned before every source was read once")
+		require.Empty(t, w.recorded(), "nothing is planned before every source was read once")
 
-		ready = nil
+		synced.Store(true)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		require.Len(t, w.ticks, 1)
+		require.Len(t, w.recorded(), 1)
 
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		require.Len(t, w.ticks, 2, "the interval has passed")
+		require.Len(t, w.recorded(), 2, "the interval has passed")
 
 		for range 10 { // a burst of events becomes one tick, or two
 			select {
@@ -162,7 +181,7 @@ func TestRunTicksOnIntervalAndOnEvents(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		assert.InDelta(t, 3, len(w.ticks), 1)
+		assert.InDelta(t, 3, len(w.recorded()), 1)
 		assert.Less(t, time.Since(l.LastTick()), 2*time.Second)
 		cancel()
 		require.NoError(t, <-done)
@@ -178,8 +197,8 @@ func TestRunComesBackSoonAfterARefusal(t *testing.T) {
 		go func() { done <- l.Run(ctx) }()
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		assert.Greater(t, len(w.ticks), 3, "it does not wait for the interval")
-		assert.Less(t, len(w.ticks), 30, "and does not spin")
+		assert.Greater(t, len(w.recorded()), 3, "it does not wait for the interval")
+		assert.Less(t, len(w.recorded()), 30, "and does not spin")
 		cancel()
 		require.NoError(t, <-done)
 	})
@@ -226,8 +245,9 @@ func TestATickThatOverrunsNeverOverlaps(t *testing.T) {
 			default:
 			}
 		}
+		synctest.Wait()
 		assert.Equal(t, 1, most)
-		assert.Len(t, w.ticks, 2)
+		assert.Len(t, w.recorded(), 2)
 		require.NoError(t, l.Live(time.Minute))
 		require.ErrorContains(t, l.Live(5*time.Second), "a round has been running for")
 		cancel()
@@ -245,7 +265,7 @@ func TestALoopWithoutSourcesIsAlive(t *testing.T) {
 		go func() { done <- l.Run(ctx) }()
 		time.Sleep(time.Hour)
 		require.NoError(t, l.Live(time.Minute), "to restart it would mend nothing")
-		assert.Empty(t, w.ticks)
+		assert.Empty(t, w.recorded())
 		cancel()
 		require.NoError(t, <-done)
 	})
