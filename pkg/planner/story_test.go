@@ -2,6 +2,7 @@ package planner_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -22,61 +24,95 @@ import (
 
 var update = flag.Bool("update", false, "write what the planner says into the stories")
 
-// TestStories runs every story in testdata: a comment that tells what it is
-// about, a situation (a snapshot in YAML, in which r(CPU 8, memory 64Gi, GPU 1)
-// stands for resources), perhaps a memory, and the plan that is expected.
+// TestStories runs every story in testdata: a paragraph that tells what the
+// situation is and why the answer is right, a situation (a snapshot in YAML, in
+// which r(CPU 8, memory 64Gi, GPU 1) stands for resources), perhaps a memory,
+// and the plan that is expected. A story of several rounds goes on with what is
+// different then and the plan of that round; the memory of each round is what
+// the one before left.
 func TestStories(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
-	require.NoError(t, err)
-	require.NotEmpty(t, files)
-	for _, f := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(f), ".txtar"), func(t *testing.T) { story(t, f) })
+	for _, f := range storyFiles(t) {
+		t.Run(strings.TrimSuffix(filepath.Base(f), ".txtar"), func(t *testing.T) {
+			ar, err := txtar.ParseFile(f)
+			require.NoError(t, err)
+			assert.Regexp(t, `(?s)^\S.{40,}\.\n$`, string(ar.Comment), "a story begins with a paragraph")
+			rounds := readStory(t, ar)
+			if *update {
+				for _, r := range rounds {
+					r.want.Data = []byte(tell(r.plan))
+				}
+				require.NoError(t, os.WriteFile(f, txtar.Format(ar), 0o600))
+				return
+			}
+			for i, r := range rounds {
+				assert.Equal(t, string(r.want.Data), tell(r.plan), "round %d", i+1)
+			}
+		})
 	}
 }
 
-func story(t *testing.T, file string) {
-	t.Helper()
-	ar, err := txtar.ParseFile(file)
-	require.NoError(t, err)
-	s := planner.Snapshot{Policy: testPolicy()}
-	var m planner.Memory
-	var want *txtar.File
+func storyFiles(tb testing.TB) []string {
+	tb.Helper()
+	files, err := filepath.Glob("testdata/*.txtar")
+	require.NoError(tb, err)
+	require.NotEmpty(tb, files)
+	return files
+}
+
+// told is one plan of a story.
+type told struct {
+	plan planner.Plan
+	want *txtar.File
+}
+
+// readStory makes the plans of a story. What a later round says replaces the
+// same parts of the situation as a whole: a list of pods is all of the pods.
+func readStory(tb testing.TB, ar *txtar.Archive) []told {
+	tb.Helper()
+	var rounds []told
+	var memory planner.Memory
+	situation := map[string]json.RawMessage{"at": json.RawMessage(`"` + noon.Format(time.RFC3339) + `"`)}
 	for i, f := range ar.Files {
 		switch f.Name {
-		case "situation":
-			require.NoError(t, yaml.UnmarshalStrict(expand(t, f.Data), &s))
+		case "situation", "then":
+			require.NoError(tb, yaml.UnmarshalStrict(expand(tb, f.Data), &situation))
 		case "memory":
-			require.NoError(t, yaml.UnmarshalStrict(f.Data, &m))
+			require.NoError(tb, yaml.UnmarshalStrict(f.Data, &memory))
 		case "plan":
-			want = &ar.Files[i]
+			s := planner.Snapshot{Policy: testPolicy()}
+			whole, err := json.Marshal(situation)
+			require.NoError(tb, err)
+			require.NoError(tb, yaml.UnmarshalStrict(whole, &s))
+			require.NoError(tb, planner.Validate(s))
+			r := told{want: &ar.Files[i]}
+			r.plan, memory = planner.Make(s, memory)
+			require.NoError(tb, planner.Check(s, r.plan))
+			rounds = append(rounds, r)
+		default:
+			require.Fail(tb, "no part of a story", f.Name)
 		}
 	}
-	plan, _ := planner.Make(s, m)
-	require.NoError(t, planner.Check(s, plan))
-	got := tell(plan)
-	if *update {
-		if want == nil {
-			ar.Files = append(ar.Files, txtar.File{Name: "plan"})
-			want = &ar.Files[len(ar.Files)-1]
-		}
-		want.Data = []byte(got)
-		require.NoError(t, os.WriteFile(file, txtar.Format(ar), 0o600))
-		return
-	}
-	require.NotNil(t, want, "the story has no plan; run with -update and read it")
-	assert.Equal(t, string(want.Data), got)
+	require.NotEmpty(tb, rounds, "the story has no plan; add an empty one, run with -update and read it")
+	return rounds
 }
 
 // tell writes a plan the way a person would read it.
 func tell(p planner.Plan) string {
 	var b bytes.Buffer
 	for _, s := range p.Steps {
-		fmt.Fprintf(&b, "step %s %s\n", s.Kind, strings.Join(strings.Fields(fmt.Sprintf("%s %s %s %s %s %d→%d", s.Group, s.Node, s.RayCluster, s.WorkerGroup, strings.Join(s.Machines, " "), s.From, s.To)), " "))
+		fmt.Fprintln(&b, strings.Join(strings.Fields(tellStep(s)), " "))
+	}
+	for _, n := range p.Nodes {
+		tellPlacement(&b, n)
 	}
 	for _, w := range p.WorkerGroups {
-		fmt.Fprintf(&b, "workers %s %s %d→%d\n", w.RayCluster, w.Group, w.Replicas, w.Target)
+		if w.Target != w.Replicas {
+			fmt.Fprintf(&b, "workers %s %s %d→%d\n", w.RayCluster, w.Group, w.Replicas, w.Target)
+		}
 	}
-	fmt.Fprintf(&b, "cost %.2f bound %.2f\n", float64(p.Cost)/1e6, float64(p.Bound)/1e6)
+	if p.Cost > 0 {
+		fmt.Fprintf(&b, "cost %.2f bound %.2f\n", float64(p.Cost)/1e6, float64(p.Bound)/1e6)
+	}
 	for _, d := range p.Decisions {
 		fmt.Fprintf(&b, "%s %s: %s, %s", d.Kind, d.Subject, d.Outcome, d.Reason)
 		if d.Count > 0 {
@@ -91,6 +127,41 @@ func tell(p planner.Plan) string {
 		}
 	}
 	return regexp.MustCompile(` +\n`).ReplaceAllString(b.String(), "\n")
+}
+
+// tellStep says all of a step but what only the API needs.
+func tellStep(s planner.Step) string {
+	words := []string{"step", string(s.Kind), s.Group, s.Node, s.RayCluster, s.WorkerGroup}
+	words = append(words, s.Machines...)
+	for _, p := range s.Pods {
+		words = append(words, p.Namespace+"/"+p.Name)
+	}
+	words = append(words, string(s.Drain))
+	if !s.DrainBy.IsZero() {
+		words = append(words, "by", s.DrainBy.Format(time.TimeOnly))
+	}
+	for _, b := range s.Backoffs {
+		words = append(words, string(b.Kind), "until", b.Until.Format(time.TimeOnly))
+	}
+	if s.From != s.To {
+		words = append(words, fmt.Sprintf("%d→%d", s.From, s.To))
+	}
+	return strings.Join(append(words, "for", string(s.Reason)), " ")
+}
+
+func tellPlacement(b *bytes.Buffer, n planner.NodePlan) {
+	on := n.Node
+	switch {
+	case n.New:
+		on = fmt.Sprintf("%d new %s", n.Count, n.Group)
+	case n.Node == "":
+		on = fmt.Sprintf("%d coming %s", n.Count, n.Group)
+	}
+	var pods []string
+	for _, p := range n.Pods {
+		pods = append(pods, fmt.Sprintf("%d × %s", p.Count, p.Demand))
+	}
+	fmt.Fprintf(b, "on %s: %s\n", on, strings.Join(pods, ", "))
 }
 
 var resourcesRE = regexp.MustCompile(`r\(([^)]*)\)`)
