@@ -163,6 +163,9 @@ func (l *leading) together(bundles []ask) bool {
 		return ok
 	}
 	b := l.open(&bundles[0], 1, suits)
+	if b == nil && l.refusal.why == ReasonNoWorkerGroup {
+		l.refusal.message = "no worker group has a Ray node that holds all of it, labels included"
+	}
 	return b != nil && l.allOn(b, bundles)
 }
 
