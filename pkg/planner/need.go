@@ -243,13 +243,10 @@ func (n *needs) constrain() {
 	totals := func(u *unit) []*rayBin { return u.total }
 	trial := n.trial(totals)
 	mark := n.p.mark()
-	left := int64(0)
 	for _, r := range sortedRequests(n.c.Constraints) {
-		left += trial.serve(r.Resources, r.Selectors, r.Count)
+		trial.serve(r.Resources, r.Selectors, r.Count) // what cannot be had in full is not given back either
 	}
-	if left == 0 { // all or nothing
-		n.note("request_resources", totals)
-	}
+	n.note("request_resources", totals)
 	n.p.rollback(mark)
 }
 
