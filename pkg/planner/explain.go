@@ -132,6 +132,9 @@ func (p *planning) whyGrow(g *groupState) (Reason, string, []Alternative) {
 			if o.buy > 0 {
 				continue // it grows as well, and says for what
 			}
+			if p.gpuWaste(largest, o.dense) == 1 {
+				detail += ", and kept for demand with GPUs"
+			}
 		}
 		rejected = append(rejected, Alternative{Name: o.Key(), Reason: why, Message: detail})
 	}

@@ -3,6 +3,7 @@ package planner
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -191,7 +192,7 @@ func (p *planning) unknown(kinds ...SourceKind) string {
 	var out []string
 	for _, s := range p.s.Sources {
 		if !s.Known && slices.Contains(kinds, s.Kind) {
-			out = append(out, fmt.Sprintf("%s %s: %s", s.Kind, s.Name, s.Error))
+			out = append(out, strings.TrimSpace(fmt.Sprintf("%s %s", s.Kind, s.Name))+": "+s.Error)
 		}
 	}
 	if len(out) == 0 {
