@@ -110,14 +110,12 @@ func (p *planning) cannotMove(n *nodeState) (Reason, string) {
 	if at, ok := p.mem.Refused[n.UID]; ok && w.ray() == 0 && p.s.At.Sub(at) < time.Duration(p.s.Policy.BackoffInitial) {
 		return ReasonNoRoom, "its pods could not be moved at " + at.UTC().Format(time.RFC3339)
 	}
-	sum := Resources{}
 	mark := p.mark()
 	var onto []*nodeState
 	for _, pod := range n.pods {
 		if p.pod[pod].work != workMovable || pod.Terminating {
 			continue
 		}
-		sum.Add(pod.Shape.Requests)
 		if len(pod.Shape.Unmodelled) > 0 {
 			p.rollback(mark)
 			return ReasonNoRoom, fmt.Sprintf("pod %s asks for what is not modelled: %v", pod.Key(), pod.Shape.Unmodelled)
@@ -129,7 +127,7 @@ func (p *planning) cannotMove(n *nodeState) (Reason, string) {
 		}
 		onto = append(onto, to)
 	}
-	if used := shareOf(100, sum, n.Allocatable); n.Cordon == nil && used > evictBelow {
+	if used := p.movableShare(n); used > evictBelow {
 		p.rollback(mark)
 		return ReasonNoRoom, fmt.Sprintf("its pods use %d %% of it", used)
 	}
@@ -137,6 +135,18 @@ func (p *planning) cannotMove(n *nodeState) (Reason, string) {
 		o.receives = n.Name
 	}
 	return "", ""
+}
+
+// movableShare is how much of the node, in percent, the pods use that would have
+// to move. A node that was found to be little used enough goes on.
+func (p *planning) movableShare(n *nodeState) int64 {
+	sum := Resources{}
+	for _, pod := range n.pods {
+		if n.Cordon == nil && p.pod[pod].work == workMovable && !pod.Terminating {
+			sum.Add(pod.Shape.Requests)
+		}
+	}
+	return shareOf(100, sum, n.Allocatable)
 }
 
 // move puts one pod on a node that stays, and returns that node or nil.

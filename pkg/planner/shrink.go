@@ -124,7 +124,7 @@ func (p *planning) rank(nodes []*nodeState) {
 	}
 	for _, n := range nodes {
 		why, _ := p.stays(n)
-		n.leavable = why == "" && n.group.hold == nil
+		n.leavable = why == "" && n.group.hold == nil && p.movableShare(n) <= evictBelow
 		n.idle = idle(n)
 	}
 	slices.SortFunc(nodes, func(a, b *nodeState) int {
