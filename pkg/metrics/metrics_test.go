@@ -237,7 +237,7 @@ func TestSeriesAreThoseOfTheTable(t *testing.T) {
 	r := prometheus.NewPedanticRegistry()
 	m := New(r, Options{})
 	tick := busy()
-	tick.Plan.Decisions = append(tick.Plan.Decisions, planner.Decision{Kind: planner.SubjectNode, Subject: "n1", Outcome: planner.OutcomeHold, Reason: planner.ReasonOccupied})
+	tick.Plan.Decisions = append(tick.Plan.Decisions, planner.Decision{Kind: planner.SubjectNode, Subject: "n1", Outcome: planner.OutcomeHold, Reason: planner.ReasonBlockingPod})
 	m.Record(tick)
 	tick.At = start.Add(time.Minute)
 	tick.Snapshot.Machines[0].Node = "n1"

@@ -28,7 +28,7 @@ func (p *planning) herd() {
 			nodes = append(nodes, n)
 			spare[n.group] = n.group.Replicas - n.group.Min
 		} else if n.SoftTaint != nil {
-			p.soft(n, StepSoftUntaint, cmp.Or(n.herdWhy, ReasonOccupied))
+			p.soft(n, StepSoftUntaint, n.herdWhy)
 		}
 	}
 	first := func(n *nodeState) int {

@@ -41,7 +41,6 @@ const (
 	ReasonVacant          Reason = "Vacant"
 	ReasonVacantHold      Reason = "VacantHold"
 	ReasonWanted          Reason = "Wanted"
-	ReasonOccupied        Reason = "Occupied"
 	ReasonAtMin           Reason = "AtMinSize"
 	ReasonSourceUnknown   Reason = "SourceUnknown"
 	ReasonRemovalDisabled Reason = "RemovalDisabled"
@@ -136,7 +135,6 @@ func removalReasons() []ReasonDoc {
 		{ReasonVacant, "The node carries no work, nothing will use it, and it has been so for the hold time.", "Nothing."},
 		{ReasonVacantHold, "The node is vacant and waits for its hold time to pass.", "Nothing, or change removal.vacantHold."},
 		{ReasonWanted, "The node is kept, or a removal is cancelled, because demand will use it.", "Nothing."},
-		{ReasonOccupied, "The node carries pods, so it is kept, or its removal is cancelled.", "Nothing."},
 		{ReasonAtMin, "The group is at its minimum size.", "Lower the min-size annotation if it may shrink further."},
 		{ReasonSourceUnknown, "A source that could matter for this removal is not fresh, so nothing is removed.", "Restore the source that the message names."},
 		{ReasonRemovalDisabled, "Removal is switched off.", "Set removal.enabled."},
