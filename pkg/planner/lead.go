@@ -63,7 +63,12 @@ func (l *leading) resolve() {
 		l.refusal = refusal{why: ReasonIneffective, message: l.p.tried(demand, s)}
 		return
 	}
+	mark := l.p.mark()
+	if w := l.c.workerGroup(l.refusal.group); w.hosts() > 1 {
+		l.p.place(s, demand, w.hosts()) // what has room for some hosts of a replica is not what keeps it out
+	}
 	why, message, rejected := l.p.whyNot(s.PodShape)
+	l.p.rollback(mark)
 	l.refusal = refusal{why: why, message: fmt.Sprintf("a pod of worker group %s has no room%s", l.refusal.group, message), rejected: rejected}
 }
 
