@@ -1,11 +1,17 @@
 package metrics
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/tools/txtar"
 
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
@@ -33,10 +39,50 @@ func TestReasonsReference(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# Reasons\n\n" + made +
 		"Every decision carries exactly one of these. The same word stands in the output of `coordinator plan`, in the journal, in\n" +
-		"Kubernetes Events, in logs and in the label `reason` of [metrics](metrics.md).\n\n" +
-		"| reason | meaning | what to do |\n|---|---|---|\n")
+		"Kubernetes Events, in logs and in the label `reason` of [metrics](metrics.md). A story is a situation and the plan for it;\n" +
+		"there are [more](../pkg/planner/testdata).\n\n" +
+		"| reason | meaning | what to do | stories |\n|---|---|---|---|\n")
+	plans := storyPlans(t)
 	for _, r := range planner.Reasons() {
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", r.Reason, r.Meaning, r.Advice)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", r.Reason, r.Meaning, r.Advice, strings.Join(storiesOf(plans, r.Reason), ", "))
 	}
 	golden(t, "../../docs/reasons.md", b.String())
+}
+
+// storyPlans has what the plans of each of the planner's stories say.
+func storyPlans(t *testing.T) map[string]string {
+	t.Helper()
+	files, err := filepath.Glob("../planner/testdata/*.txtar")
+	require.NoError(t, err)
+	plans := map[string]string{}
+	for _, f := range files {
+		ar, err := txtar.ParseFile(f)
+		require.NoError(t, err)
+		for _, part := range ar.Files {
+			if part.Name == "plan" {
+				plans[strings.TrimSuffix(filepath.Base(f), ".txtar")] += string(part.Data)
+			}
+		}
+	}
+	return plans
+}
+
+// storiesOf links the two stories in which a reason stands out most: those in
+// whose plans it has the largest share of the lines.
+func storiesOf(plans map[string]string, r planner.Reason) []string {
+	given := regexp.MustCompile(`(?m)(?: for |^\S+ .*: [a-z]+, |^    not \S+: )` + string(r) + `\b`)
+	share := map[string]int{}
+	for name, plan := range plans {
+		if n := len(given.FindAllString(plan, -1)); n > 0 {
+			share[name] = 1000 * n / strings.Count(plan, "\n")
+		}
+	}
+	names := slices.SortedFunc(maps.Keys(share), func(a, b string) int {
+		return cmp.Or(cmp.Compare(share[b], share[a]), cmp.Compare(a, b))
+	})
+	var links []string
+	for _, name := range names[:min(2, len(names))] {
+		links = append(links, fmt.Sprintf("[%s](../pkg/planner/testdata/%s.txtar)", name, name))
+	}
+	return links
 }
