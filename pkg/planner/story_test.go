@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -85,8 +86,11 @@ func readStory(tb testing.TB, ar *txtar.Archive) []told {
 			require.NoError(tb, yaml.UnmarshalStrict(whole, &s))
 			require.NoError(tb, planner.Validate(s))
 			r := told{want: &ar.Files[i]}
-			r.plan, memory = planner.Make(s, memory)
+			before := memory
+			r.plan, memory = planner.Make(s, before)
 			require.NoError(tb, planner.Check(s, r.plan))
+			again, _ := planner.Make(shuffled(s, rand.New(rand.NewPCG(7, 7))), before) //nolint:gosec // A shuffle that can be repeated is wanted.
+			require.Equal(tb, r.plan, again, "I4: the order of the lists changes the plan")
 			rounds = append(rounds, r)
 		default:
 			require.Fail(tb, "no part of a story", f.Name)
