@@ -12,7 +12,7 @@ const maxHerd = 10
 // herd asks new pods to prefer fuller nodes, so that the emptiest become
 // vacant: a node gets the soft taint when all its pods would fit on others that
 // keep none. Nothing is moved, and nothing of Ray's is touched; Ray's own idle
-// termination does the rest. Nodes on their way out are past that.
+// termination does the rest.
 func (p *planning) herd() {
 	if p.unknown(SourceManagement, SourceWorkload, SourceRay) != "" {
 		return
@@ -20,7 +20,7 @@ func (p *planning) herd() {
 	var nodes []*nodeState
 	spare := map[*groupState]int64{}
 	for _, n := range p.nodes {
-		if n.group == nil || n.machine.Deleting || n.Cordon != nil || n.leaving || !n.group.Managed || n.group.Invalid != "" || n.group.Paused || n.group.contested() != "" {
+		if n.group == nil || n.machine.Deleting || !n.group.Managed || n.group.Invalid != "" || n.group.Paused || n.group.contested() != "" {
 			continue
 		}
 		if p.herdable(n) {
@@ -77,7 +77,7 @@ func (p *planning) herdable(n *nodeState) bool {
 		n.herdWhy = ReasonHead
 	case w.n[workBlocking] > 0:
 		n.herdWhy = ReasonBlockingPod
-	case n.Unschedulable || !n.Ready || !n.credited:
+	case n.Cordon != nil || n.Unschedulable || !n.Ready || !n.credited:
 		n.herdWhy = ReasonComing
 	default:
 		return true
