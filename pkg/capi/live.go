@@ -33,17 +33,6 @@ func classify(doing string, err error) error {
 	}
 }
 
-// refused tells whether the API server said for certain that a write did not
-// happen. After a timeout or a broken connection nobody knows.
-func refused(err error) bool {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) {
-		return false
-	}
-	code := status.Status().Code
-	return code >= 400 && code < 500 && code != 408
-}
-
 // liveGroup is a MachineDeployment with all that a shrink depends on, read from
 // the API server.
 type liveGroup struct {

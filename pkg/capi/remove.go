@@ -15,13 +15,8 @@ import (
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
 
-const (
-	// takeBackTimeout bounds the taking back of marks, which goes on even if the
-	// context of the step has ended.
-	takeBackTimeout = 10 * time.Second
-	// markSettles is longer than a removal may take from its marks to its shrink.
-	markSettles = 15 * time.Second
-)
+// markSettles is longer than a removal may take from its marks to its shrink.
+const markSettles = 15 * time.Second
 
 // Remove gives step.Machines back: it marks them for deletion and lowers the
 // replicas of step.Group from step.From to step.To. Cluster API then deletes
@@ -30,7 +25,7 @@ const (
 //
 //	check ──► mark all ──► check again ──► lower replicas
 //	  │          │              │               │
-//	  │          └──────────────┴── refused ────┴──► take the marks back
+//	  │          └──────────────┴── refused ────┴──► the marks stay
 //	  └── ErrMoved, nothing written
 //
 // Precondition, read anew before the marks and again after them: the group is as
@@ -42,11 +37,11 @@ const (
 //     of static pods, or
 //   - it never had a Node, and no Node looks as if it were its own.
 //
-// If the API server refuses the last write, the marks that this call wrote are
-// taken back. If nobody
-// knows whether it happened (a timeout), they stay: without them Cluster API
-// might choose another Machine. The next plan then finds the marks and repeats
-// the removal or takes them back with [Actuator.Unmark].
+// Where anything is refused after the first mark, the marks stay. To take them
+// back at once would be a race: a second coordinator that finds them may be
+// about to lower the replicas, and without them Cluster API would choose by
+// itself. The next plan finds them, and repeats the removal or takes them back
+// with [Actuator.Unmark] once they have settled.
 func (a *Actuator) Remove(ctx context.Context, step planner.Step, planID string, at time.Time) error {
 	value, err := checkRemoval(step, planner.Mark{PlanID: planID, At: at})
 	if err != nil {
@@ -62,23 +57,19 @@ func (a *Actuator) Remove(ctx context.Context, step planner.Step, planID string,
 	if err := a.removable(ctx, g, step); err != nil {
 		return err
 	}
-	written, err := a.mark(ctx, g, step, value, at)
-	if err != nil {
-		return a.takeBack(ctx, written, err)
+	if err := a.mark(ctx, g, step, value, at); err != nil {
+		return err
 	}
 	if g, err = a.readGroupForShrink(ctx, step.Group); err != nil {
-		return a.takeBack(ctx, written, err)
+		return err
 	}
 	if err := a.removable(ctx, g, step); err != nil {
-		return a.takeBack(ctx, written, err)
+		return err
 	}
 	if err := marked(g, step); err != nil {
-		return a.takeBack(ctx, written, err)
+		return err
 	}
 	if err := a.writeScale(ctx, g.md, step.To); err != nil {
-		if refused(err) {
-			return a.takeBack(ctx, written, err)
-		}
 		return err
 	}
 	a.wrote("machines marked and replicas lowered", step, planID)
@@ -203,13 +194,12 @@ func (a *Actuator) vacantMachine(ctx context.Context, g *liveGroup, m *clusterv1
 	return a.vacant(ctx, name)
 }
 
-// mark writes both delete marks on every Machine of the step that lacks one, and
-// returns the Machines on which it did.
-func (a *Actuator) mark(ctx context.Context, g *liveGroup, step planner.Step, value string, at time.Time) (written []string, err error) {
+// mark writes both delete marks on every Machine of the step that lacks one.
+func (a *Actuator) mark(ctx context.Context, g *liveGroup, step planner.Step, value string, at time.Time) error {
 	for _, key := range step.Machines {
 		name, err := a.name(key)
 		if err != nil {
-			return written, err
+			return err
 		}
 		m := g.machine(name)
 		if carriesBoth(m) {
@@ -220,11 +210,10 @@ func (a *Actuator) mark(ctx context.Context, g *liveGroup, step planner.Step, va
 			DeleteMarkAnnotation:              value,
 		})
 		if err != nil {
-			return written, classify("marking Machine "+key, err)
+			return classify("marking Machine "+key, err)
 		}
-		written = append(written, key)
 	}
-	return written, nil
+	return nil
 }
 
 // marked confirms by what was read after the marks that all of them are there.
@@ -247,25 +236,6 @@ func carriesBoth(m *clusterv1.Machine) bool {
 // provided that it is still the version that was read.
 func (a *Actuator) annotate(ctx context.Context, m *clusterv1.Machine, set map[string]string) error {
 	return a.annotateObject(ctx, m, set)
-}
-
-// takeBack removes the marks that a removal that did not happen has written, and
-// returns why it did not. Marks that were there before stay: a second coordinator
-// may be about to lower the replicas for which it wrote them, and without them
-// Cluster API would choose by itself.
-func (a *Actuator) takeBack(ctx context.Context, written []string, why error) error {
-	if len(written) == 0 {
-		return why
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTimeout)
-	defer cancel()
-	errs := []error{why}
-	for _, key := range written {
-		if err := a.unmark(ctx, key, nil); err != nil {
-			errs = append(errs, fmt.Errorf("taking the delete mark back: %w", err))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // Unmark takes our delete marks back from step.Machines. Machines that are gone,
