@@ -25,6 +25,10 @@ const (
 	youngMark = 15 * time.Second
 	// noRepeat is how long what was granted for good is not asked again.
 	noRepeat = 15 * time.Second
+	// lags is how long a source shows what was, silent how long it shows nothing:
+	// longer than any hold.
+	lags   = 12 * time.Second
+	silent = 50 * time.Second
 	// settled is how long before its end a run must have come to rest.
 	settled = time.Minute
 )
@@ -42,6 +46,8 @@ type rig struct {
 	// before is asked before the write with this number (from 1), after it after.
 	before, after func(write int) error
 	views         map[planner.SourceKind]planner.Snapshot // what is shown in place of the truth
+	unknown       planner.SourceKind                      // what cannot be read
+	unknownFrom   int                                     // in ticks after this one
 	// dead tells that the process has ended, pause how long the next tick is late.
 	dead  bool
 	pause time.Duration
@@ -105,13 +111,14 @@ func (p *rigPod) working() bool {
 	return p.status == planner.RayNodeRunning || p.status == planner.RayNodeDraining
 }
 
-// rigWrite is a step that was taken, in which tick and as which attempt. views are
-// what was true of every source before it, in the undisturbed run.
+// rigWrite is a step that was taken, in which tick and as which attempt. views and
+// after are what was true of every source before it and after it, in the undisturbed
+// run.
 type rigWrite struct {
 	verb          string
 	at            time.Time
 	tick, attempt int
-	views         map[planner.SourceKind]string
+	views, after  map[planner.SourceKind]string
 }
 
 // clone is a copy that shares nothing that changes.

@@ -59,21 +59,39 @@ func (r *rig) Take(_ context.Context, plan planner.Plan, step planner.Step) erro
 		}
 	}
 	w := rigWrite{verb: verb(step), at: time.Now(), tick: r.ticks, attempt: r.attempts}
-	if r.before == nil && r.after == nil {
+	disturbed := r.before != nil || r.after != nil
+	if !disturbed {
 		w.views = r.texts()
 	}
+	r.blind(step)
 	r.twist(step, false)
 	if err := r.take(plan, step); err != nil {
 		return err
 	}
 	r.repeats(step)
-	r.writes = append(r.writes, w)
 	r.twist(step, true)
 	r.act()
+	if !disturbed {
+		w.after = r.texts()
+	}
+	r.writes = append(r.writes, w)
 	if r.after != nil {
 		return r.after(n)
 	}
 	return nil
+}
+
+// blind fails when something is taken from a cluster of which a source could not be
+// read when the tick began (rule I9). What somebody else deletes goes in any case.
+func (r *rig) blind(step planner.Step) {
+	m := r.machines[step.Node]
+	if r.unknown == "" || r.ticks <= r.unknownFrom || m != nil && !m.deleting.IsZero() {
+		return
+	}
+	switch step.Kind { //nolint:exhaustive // the others take nothing away
+	case planner.StepCordon, planner.StepDrain, planner.StepEvict, planner.StepShrinkWorkers, planner.StepRemove:
+		r.t.Errorf("%s while %s is unknown", verb(step), r.unknown)
+	}
 }
 
 // repeats fails when one process asks again for what it was granted just now and

@@ -23,7 +23,25 @@ func (r *rig) Observe(_ time.Time, s *planner.Snapshot) {
 	for kind, old := range r.views {
 		part(kind, &now, &old)
 	}
+	r.hide(&now)
 	s.Sources, s.NodeGroups, s.Machines, s.Nodes, s.Pods, s.RayClusters = now.Sources, now.NodeGroups, now.Machines, now.Nodes, now.Pods, now.RayClusters
+}
+
+// hide leaves out what a source that cannot be read would tell of use: without it
+// every node looks as if it could go.
+func (r *rig) hide(s *planner.Snapshot) {
+	for i := range s.Sources {
+		s.Sources[i].Known = s.Sources[i].Kind != r.unknown
+	}
+	c := &s.RayClusters[0]
+	switch r.unknown { //nolint:exhaustive // the catalogue is always known
+	case planner.SourceWorkload:
+		s.Pods = nil
+	case planner.SourceRay:
+		c.WorkerGroups = nil
+	case planner.SourceGCS:
+		c.DemandKnown, c.RayNodes, c.Requests = false, nil, nil
+	}
 }
 
 // part makes what one source says that of another snapshot.

@@ -116,6 +116,14 @@ type perturbation struct {
 	// same tells that this comes to the same as to disturb the write before, which
 	// was of the same tick.
 	same func(before, now rigWrite) bool
+	// of, if not empty, is the source that the write must have changed.
+	of planner.SourceKind
+}
+
+// twice tells that this disturbance of write i comes to the same as another one.
+func (p perturbation) twice(writes []rigWrite, i int) bool {
+	w := writes[i]
+	return i > 0 && writes[i-1].tick == w.tick && p.same(writes[i-1], w) || p.of != "" && w.views[p.of] == w.after[p.of]
 }
 
 // at calls f once, at the write with this number.
@@ -130,53 +138,82 @@ func at(write int, f func() error) func(int) error {
 	}
 }
 
+// lag shows what a source said before a write for a while after it, be it to the
+// same process or, as another API server would, to the one that follows a crash.
+func (r *rig) lag(kind planner.SourceKind, write int, crash bool) {
+	var old planner.Snapshot
+	r.before = at(write, func() error { old = r.view(time.Now()); return nil })
+	r.after = at(write, func() error {
+		r.views[kind] = old
+		time.AfterFunc(lags, func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			delete(r.views, kind)
+		})
+		if crash {
+			r.dead = true
+			return errCrash
+		}
+		return nil
+	})
+}
+
+// lose makes a source unknown for a while.
+func (r *rig) lose(kind planner.SourceKind) {
+	r.unknown, r.unknownFrom = kind, r.ticks
+	time.AfterFunc(silent, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.unknown = ""
+	})
+}
+
 func perturbations() []perturbation {
 	never := func(rigWrite, rigWrite) bool { return false }
+	always := func(rigWrite, rigWrite) bool { return true }
 	out := []perturbation{
-		{"crash before", func(r *rig, write int) {
+		{name: "crash before", set: func(r *rig, write int) {
 			r.before = at(write, func() error { r.dead = true; return errCrash })
-		}, func(before, now rigWrite) bool { return now.attempt == before.attempt+1 }}, // it is a crash after that one
-		{"crash after", func(r *rig, write int) {
+		}, same: func(before, now rigWrite) bool { return now.attempt == before.attempt+1 }}, // it is a crash after that one
+		{name: "crash after", set: func(r *rig, write int) {
 			r.after = at(write, func() error { r.dead = true; return errCrash })
-		}, never},
-		{"no answer", func(r *rig, write int) {
+		}, same: never},
+		{name: "no answer", set: func(r *rig, write int) {
 			r.after = at(write, func() error { return context.DeadlineExceeded })
-		}, never},
-		{"not written", func(r *rig, write int) {
+		}, same: never},
+		{name: "not written", set: func(r *rig, write int) {
 			r.before = at(write, func() error { return errors.New("429 too many requests") })
-		}, never},
-		{"unobserved", func(r *rig, write int) {
+		}, same: never},
+		{name: "unobserved", set: func(r *rig, write int) {
 			r.after = at(write, func() error { r.pause = 70 * time.Second; return nil })
-		}, func(rigWrite, rigWrite) bool { return true }}, // the pause comes after the tick
+		}, same: always}, // the pause comes after the tick
 	}
 	for _, kind := range seen {
-		out = append(out, perturbation{"stale " + string(kind), func(r *rig, write int) {
-			var old planner.Snapshot
-			r.before = at(write, func() error { old = r.view(time.Now()); return nil })
-			r.after = at(write, func() error {
-				r.views[kind] = old
-				time.AfterFunc(12*time.Second, func() {
-					r.mu.Lock()
-					defer r.mu.Unlock()
-					delete(r.views, kind)
-				})
-				return nil
-			})
-		}, func(before, now rigWrite) bool { return before.views[kind] == now.views[kind] }})
+		unchanged := func(before, now rigWrite) bool { return before.views[kind] == now.views[kind] }
+		out = append(
+			out,
+			perturbation{name: "stale " + string(kind), set: func(r *rig, write int) { r.lag(kind, write, false) }, same: unchanged},
+			// Of what the write did not change, the next process sees nothing old.
+			perturbation{name: "time travel " + string(kind), set: func(r *rig, write int) { r.lag(kind, write, true) }, same: never, of: kind},
+			perturbation{name: "unknown " + string(kind), set: func(r *rig, write int) {
+				r.after = at(write, func() error { r.lose(kind); return nil })
+			}, same: always},
+		)
 	}
 	return out
 }
 
 // Every write of the undisturbed run is disturbed in every way, of every source:
 // the process ends before it and after it, its answer is lost, an older view is
-// shown after it, what follows it is not seen. All runs end in the same state, and
-// no Ray node that works is lost. A disturbed run begins with the tick of its
-// write, as all before is the same; what comes to the same as another disturbance
-// of that tick is left out.
+// shown after it, to the same process or to the next, a source cannot be read, what
+// follows it is not seen. All runs end in the same state, and no Ray node that works
+// is lost. A disturbed run begins with the tick of its write, as all before is the
+// same; what comes to the same as another disturbance of that tick is left out.
 //
 // Fault 42: the coordinator crashes between two writes.
 // Fault 37: the outcome of a write is unknown.
 // Fault 38: a cache lags behind a write of our own.
+// Fault 40: one source of the snapshot cannot be read: nothing is taken away.
 // Fault 41: events are lost: what counts is the state.
 // Fault 19: a crash between an accepted drain and the patch that follows it.
 func TestSieve(t *testing.T) {
@@ -198,7 +235,7 @@ func TestSieve(t *testing.T) {
 			runs, left := 0, 0
 			for i, w := range r.writes {
 				for _, p := range perturbations() {
-					if i > 0 && r.writes[i-1].tick == w.tick && p.same(r.writes[i-1], w) {
+					if p.twice(r.writes, i) {
 						left++
 						continue
 					}
