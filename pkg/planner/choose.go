@@ -58,7 +58,7 @@ func (p *planning) problem(items []*item, keepGPUs bool) (in packing.Problem, ke
 // of them; and beyond that for the choice of nodes. It is some milliseconds: a
 // price that one more round would find is not worth a tick that is late.
 var (
-	replicasBudget = packing.Work(4)
+	replicasBudget = packing.Work(6)
 	replicaBudget  = packing.Work(0.5)
 	costBudget     = packing.Work(0.1)
 	nodesBudget    = packing.Work(2)

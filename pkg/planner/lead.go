@@ -128,9 +128,18 @@ func (l *leading) serveAll(c choice) (left []int64) {
 	}
 	left = append(left, int64(len(l.p.unmet)-unmet))
 	of := make([]int64, len(l.requests))
+	for i, r := range l.requests {
+		of[i] = r.Count
+	}
+	if c.exact {
+		l.exactly(of)
+	}
 	for _, i := range l.rank[c.order] {
 		r := l.requests[i]
-		if of[i] = l.serve(r.Resources, r.Selectors, r.Count); of[i] > 0 {
+		if of[i] == 0 {
+			continue
+		}
+		if of[i] = l.serve(r.Resources, r.Selectors, of[i]); of[i] > 0 {
 			l.resolve()
 			l.unmet("request", r.Resources, of[i], l.refusal.why, l.refusal)
 		}

@@ -28,21 +28,25 @@ const (
 
 // way is how a trial goes about it: an order, whether the largest of the
 // replicas that are asked for are used first, or those that suit a request at
-// the least price, and whether placement groups with the strategy PACK are not
-// packed.
+// the least price, whether placement groups with the strategy PACK are not
+// packed, and whether requests are put on replicas as the packing core puts
+// them.
 type way struct {
 	order   order
 	largest bool
 	apart   bool
+	exact   bool
 }
 
 // ways lists the ways to try.
 func (l *leading) ways() []way {
-	out := []way{{byGPUs, false, false}, {byNames, true, false}, {byShare, false, false}, {byShare, true, false}, {byGPUs, true, false}, {byNames, false, false}}
-	if slices.ContainsFunc(l.c.Gangs, func(g Gang) bool { return g.Strategy == Pack }) {
-		out = append(out, way{byGPUs, false, true}, way{byNames, true, true}, way{byShare, true, true})
+	out := []way{
+		{order: byGPUs}, {order: byNames, largest: true}, {order: byShare}, {order: byShare, largest: true}, {order: byGPUs, largest: true}, {order: byNames},
 	}
-	return out
+	if slices.ContainsFunc(l.c.Gangs, func(g Gang) bool { return g.Strategy == Pack }) {
+		out = append(out, way{order: byGPUs, apart: true}, way{order: byNames, largest: true, apart: true}, way{order: byShare, largest: true, apart: true})
+	}
+	return append(out, way{order: byGPUs, exact: true})
 }
 
 // choice is what a trial is made with: a way, and a wish for replicas by worker
@@ -91,6 +95,7 @@ func (l *leading) choose() choice {
 		plain = append(plain, t)
 	}
 	wishes := l.wishes()
+	packed := len(wishes)
 	for _, t := range plain {
 		wishes = append(wishes, t.opened)
 	}
@@ -110,6 +115,9 @@ func (l *leading) choose() choice {
 		for _, w := range ways {
 			if l.p.work <= floor {
 				return best.choice
+			}
+			if w.exact && (i == 0 || i >= packed) {
+				continue // the packing core only places well what it has chosen
 			}
 			t, ok := l.carryOn(choice{w, wish})
 			if ok && t.serves(best) && (!steady || cost(t) < cost(best)) {
@@ -158,7 +166,8 @@ func (l *leading) try(c choice, look func()) trial {
 	return t
 }
 
-// wishes lists what else could be opened.
+// wishes lists what else could be opened: what Ray would, and after it what the
+// packing core would.
 func (l *leading) wishes() []map[string]int64 {
 	out := []map[string]int64{l.raysWish()}
 	mark, unmet, before := l.p.mark(), len(l.p.unmet), maps.Clone(l.opened)
@@ -179,34 +188,94 @@ func (l *leading) wishes() []map[string]int64 {
 }
 
 // rest is a request with how many of it no Ray node that exists, is on its way
-// or is opened for a gang can serve.
+// or is opened for a gang can serve. index is that of the request.
 type rest struct {
 	Request
-	left int64
+	left  int64
+	index int
 }
 
-// rests serves constraints and gangs and what requests find room beside them.
-// Requests with a choice of selectors it leaves to others.
+// rests serves constraints and strict gangs, and what else finds room beside
+// them. Bundles that may go anywhere count like requests. Requests with a choice
+// of selectors it leaves to others.
 func (l *leading) rests() (out []rest, ok bool) {
 	l.constraints()
 	gangs, _ := l.c.demand()
 	for _, g := range gangs {
-		l.gang(g)
+		if g.Strategy != Pack && g.Strategy != Spread || len(g.Options) != 1 {
+			l.gang(g)
+			continue
+		}
+		for _, b := range g.Options[0].Bundles {
+			r := Request{Resources: b.Resources, Count: 1}
+			if len(b.Selector) > 0 {
+				r.Selectors = []Selector{b.Selector}
+			}
+			out = l.beside(out, r, -1)
+		}
 	}
-	for _, r := range l.requests {
+	for i, r := range l.requests {
 		if len(r.Selectors) > 1 {
 			return nil, false
 		}
-		var sel Selector
-		if len(r.Selectors) > 0 {
-			sel = r.Selectors[0]
-		}
-		a := l.ask(r.Resources, sel)
-		if left := l.fill(l.bins, &a, r.Count); left > 0 {
-			out = append(out, rest{r, left})
-		}
+		out = l.beside(out, r, i)
 	}
 	return out, len(out) > 0
+}
+
+// beside serves what there is room for of a request with at most one selector,
+// and adds what is left.
+func (l *leading) beside(out []rest, r Request, index int) []rest {
+	a := l.ask(r.Resources, onlySelector(r))
+	if left := l.fill(l.bins, &a, r.Count); left > 0 {
+		out = append(out, rest{r, left, index})
+	}
+	return out
+}
+
+func onlySelector(r Request) Selector {
+	if len(r.Selectors) == 0 {
+		return nil
+	}
+	return r.Selectors[0]
+}
+
+// exactly puts the requests where the packing core puts them, as far as it can,
+// and counts those that are left in of.
+func (l *leading) exactly(of []int64) {
+	var rests []rest
+	for i, r := range l.requests {
+		of[i] = r.Count
+		if len(r.Selectors) <= 1 {
+			a := l.ask(r.Resources, onlySelector(r))
+			if of[i] = l.fill(l.bins, &a, r.Count); of[i] > 0 {
+				rests = append(rests, rest{r, of[i], i})
+			}
+		}
+	}
+	if len(rests) == 0 {
+		return
+	}
+	in, classes := l.replicaProblem(rests, perShare)
+	r, ok := l.p.solve(in, replicaBudget)
+	if !ok {
+		return
+	}
+	for _, pattern := range r.Patterns {
+		i := slices.IndexFunc(l.c.WorkerGroups, func(w WorkerGroup) bool { return w.Name == classes[pattern.Class].name })
+		for n := pattern.Nodes; n > 0; {
+			b := l.openReplicas(i, n)
+			if b == nil {
+				break
+			}
+			n -= b.count
+			for _, pod := range pattern.Pods {
+				a := l.ask(rests[pod.Shape].Resources, nil)
+				l.take(b, &a, pod.Count, b.count)
+				of[rests[pod.Shape].index] -= pod.Count * b.count
+			}
+		}
+	}
 }
 
 // raysWish is what Ray's own scheduler would launch, as far as it may be asked
@@ -252,8 +321,8 @@ func (l *leading) packed(rests []rest) []map[string]int64 {
 	var last packing.Problem
 	for _, price := range []pricing{perPod, perShare, perNode} {
 		in, of := l.replicaProblem(rests, price)
-		if len(in.Classes) < 2 {
-			break // there is no choice
+		if len(in.Classes) == 0 {
+			break
 		}
 		if samePrices(in, last) {
 			continue
@@ -265,8 +334,8 @@ func (l *leading) packed(rests []rest) []map[string]int64 {
 		}
 		wish := map[string]int64{}
 		for i, n := range r.Nodes {
-			if n > 0 && of[i] != "" {
-				wish[of[i]] += n
+			if n > 0 && of[i].adds {
+				wish[of[i].name] += n
 			}
 		}
 		out = append(out, wish)
@@ -278,28 +347,37 @@ func samePrices(a, b packing.Problem) bool {
 	return slices.EqualFunc(a.Classes, b.Classes, func(x, y packing.Class) bool { return x.Price == y.Price })
 }
 
+// replicaClass names the worker group that a class stands for, and tells whether
+// it adds to what waits already.
+type replicaClass struct {
+	name string
+	adds bool
+}
+
 // replicaProblem puts the rest in the packing core's terms: a worker group is a
-// class, and what waits of it already is one that costs next to nothing. It
-// names the worker group that a class adds to.
-func (l *leading) replicaProblem(rests []rest, by pricing) (in packing.Problem, of []string) {
+// class. What waits of it already, or is a wish, costs next to nothing, and more
+// of it is only asked for once that is used.
+func (l *leading) replicaProblem(rests []rest, by pricing) (in packing.Problem, of []replicaClass) {
 	var groups []*WorkerGroup
-	add := func(w *WorkerGroup, empty *rayBin, price, most int64, name string) {
-		in.Classes = append(in.Classes, packing.Class{
-			Name: w.Name, Capacity: empty.free, Devices: int64(len(empty.devices)), Price: price, Max: most, Headroom: packing.Unlimited,
-		})
-		of, groups = append(of, name), append(groups, w)
-	}
 	for i := range l.c.WorkerGroups {
 		w := &l.c.WorkerGroups[i]
 		price := l.p.podCost(l.p.shape(&w.Pod), by)
-		if w.Invalid != "" || w.Suspended || w.hosts() > 1 || price == unbounded {
+		c := packing.Class{Name: w.Name, Capacity: l.empty[i].free, Devices: int64(len(l.empty[i].devices)), Price: price, Headroom: packing.Unlimited}
+		waits := int64(len(l.waiting[w.Name]))
+		switch {
+		case w.Invalid != "" || w.Suspended || w.hosts() > 1:
 			continue
+		case waits > 0:
+			c.Price, c.Max = 1, waits
+		case l.wish[w.Name] > 0:
+			c.Price, c.Max = 1, l.wish[w.Name]
+		case price == unbounded:
+			continue
+		default:
+			c.Max = max(0, w.Max-w.base()-l.opened[w.Name])
 		}
-		if n := int64(len(l.waiting[w.Name])); n > 0 {
-			add(w, l.empty[i], 1, n, "")
-			continue // more of it is asked for once these are used
-		}
-		add(w, l.empty[i], price, max(0, w.Max-w.base()-l.opened[w.Name]), w.Name)
+		in.Classes = append(in.Classes, c)
+		of, groups = append(of, replicaClass{w.Name, waits == 0}), append(groups, w)
 	}
 	for _, r := range rests {
 		s := packing.Shape{Name: r.Resources.Key(), Amounts: l.vector(r.Resources), GPU: r.Resources[ResourceGPU], Count: r.left, Refused: make([]bool, len(groups))}
