@@ -33,7 +33,7 @@ func (l *leading) gang(g Gang) {
 	var first refusal
 	for i, o := range g.Options {
 		mark := l.p.mark()
-		if l.option(g, o) {
+		if l.oneType(g, o) {
 			return
 		}
 		if i == 0 {
@@ -63,6 +63,73 @@ func gangDecision(cluster string, g Gang, ref refusal) Decision {
 		Kind: SubjectDemand, Subject: cluster + " placement group " + g.ID, RayCluster: cluster, Outcome: OutcomeUnmet,
 		Reason: ReasonGangIncomplete, Message: message, Demand: sum, Count: int64(len(bundles)), Rejected: ref.rejected,
 	}
+}
+
+// acceleratorLabel is the label by which Ray tells the type of a node's
+// accelerators (ray: python/ray/_private/accelerators, label ray.io/accelerator-type).
+const acceleratorLabel = "ray.io/accelerator-type"
+
+// oneType places the option on accelerators of one type, the one for which least
+// has to be opened. A gang that asks for types itself gets those, and one that no
+// single type can hold gets what there is, as from Ray.
+func (l *leading) oneType(g Gang, o GangOption) bool {
+	best, price := "", int64(-1)
+	for _, t := range l.acceleratorTypes(o) {
+		mark, before := l.p.mark(), l.dearer
+		if l.option(g, o.on(t)) && (price < 0 || l.dearer-before < price) {
+			best, price = t, l.dearer-before
+		}
+		l.p.rollback(mark)
+	}
+	if price >= 0 {
+		o = o.on(best)
+	}
+	return l.option(g, o)
+}
+
+// maxTypes bounds how many types of accelerators are tried for a gang.
+const maxTypes = 8
+
+// acceleratorTypes lists the types between which the option leaves a choice: none
+// if there are not two, or if it has one bundle with GPUs.
+func (l *leading) acceleratorTypes(o GangOption) []string {
+	n := 0
+	for _, b := range o.Bundles {
+		if b.Resources[ResourceGPU] > 0 && !b.asksType() {
+			n++
+		}
+	}
+	if n < 2 {
+		return nil
+	}
+	var types []string
+	for _, bins := range [][]*rayBin{l.bins, l.empty} {
+		for _, b := range bins {
+			if t := b.labels.labels[acceleratorLabel]; t != "" && len(b.devices) > 0 && !slices.Contains(types, t) {
+				types = append(types, t)
+			}
+		}
+	}
+	slices.Sort(types)
+	if len(types) < 2 {
+		return nil
+	}
+	return types[:min(len(types), maxTypes)]
+}
+
+func (b *Bundle) asksType() bool {
+	return slices.ContainsFunc(b.Selector, func(q Requirement) bool { return q.Key == acceleratorLabel })
+}
+
+// on is the option with all GPUs of one type.
+func (o GangOption) on(accelerator string) GangOption {
+	o.Bundles = slices.Clone(o.Bundles)
+	for i := range o.Bundles {
+		if b := &o.Bundles[i]; b.Resources[ResourceGPU] > 0 && !b.asksType() {
+			b.Selector = append(slices.Clone(b.Selector), Requirement{Key: acceleratorLabel, Values: []string{accelerator}})
+		}
+	}
+	return o
 }
 
 func (l *leading) option(g Gang, o GangOption) bool {

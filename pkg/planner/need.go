@@ -227,7 +227,7 @@ func (n *needs) serve() {
 func (l *leading) anyOption(g Gang) bool {
 	for _, o := range g.Options {
 		mark := l.p.mark()
-		if l.option(g, o) {
+		if l.oneType(g, o) {
 			return true
 		}
 		l.p.rollback(mark)

@@ -61,6 +61,9 @@ func newRayTables(c *RayCluster) *rayTables {
 		gangs[c.Gangs[i].ID] = true
 		for _, o := range c.Gangs[i].Options {
 			for _, b := range o.Bundles {
+				if b.Resources[ResourceGPU] > 0 {
+					keys[acceleratorLabel] = true
+				}
 				seen(b.Resources, b.Selector)
 			}
 		}
