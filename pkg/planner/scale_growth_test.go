@@ -53,7 +53,7 @@ func TestGrowth(t *testing.T) {
 		for j, v := range a.values {
 			fmt.Printf("| %s | %d | %.1f | %.1f |\n", a.name, v, p.equal[j], p.mixed[j])
 		}
-		p.x, p.y, p.w, p.h = 55+350*(i%2), 40+250*(i/2), 280, 170
+		p.x, p.y, p.w, p.h = 55+350*(i%2), 40+250*(i/2), 270, 170
 		p.draw(&svg, a)
 	}
 	svg.WriteString("</svg>\n")

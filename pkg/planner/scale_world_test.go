@@ -154,8 +154,8 @@ func (w daemon) snapshot() planner.Snapshot {
 	return s
 }
 
-// cluster has a worker group with GPUs and one without, and a demand that half
-// of the clusters cannot serve with what they have.
+// cluster has a worker group with GPUs and one without. A quarter of the clusters
+// ask for more than they have.
 func (w daemon) cluster(i int) planner.RayCluster {
 	c := planner.RayCluster{
 		Namespace: fmt.Sprintf("team%d", i%20), Name: fmt.Sprintf("ray%d", i), UID: fmt.Sprintf("ur%d", i), Mode: planner.ModeLead, DemandKnown: true,
@@ -168,10 +168,10 @@ func (w daemon) cluster(i int) planner.RayCluster {
 	} {
 		c.WorkerGroups = append(c.WorkerGroups, planner.WorkerGroup{Name: fmt.Sprintf("w%d", j), Max: 1000, RayResources: r, Pod: planner.PodShape{Requests: r}})
 	}
-	if i%4 < 2 {
+	if i%8 < 2 {
 		c.Requests = []planner.Request{
-			{Resources: planner.Resources{planner.ResourceCPU: int64(1000 + 100*i%3000)}, Count: 20},
-			{Resources: planner.Resources{planner.ResourceCPU: 1000, planner.ResourceGPU: planner.Unit / 2}, Count: 4},
+			{Resources: planner.Resources{planner.ResourceCPU: int64(1000 + 100*i%3000)}, Count: 6},
+			{Resources: planner.Resources{planner.ResourceCPU: 1000, planner.ResourceGPU: planner.Unit / 2}, Count: 2},
 		}
 	}
 	return c
@@ -189,12 +189,13 @@ func (w daemon) node(s *planner.Snapshot, i, groups int) {
 			Shape: planner.PodShape{Requests: planner.Resources{planner.ResourceCPU: int64(50 + (i*31+j*7)%900), planner.ResourceMemory: int64(64+(i*17+j)%1024) << 20}},
 		}
 		if j >= 7 {
-			c := &s.RayClusters[(i*3+j)%len(s.RayClusters)]
+			half := len(s.RayClusters) / 2 // every other node is of clusters in lead mode
+			c := &s.RayClusters[2*((i*3+j)%half)+i%2]
 			w := &c.WorkerGroups[(i+j)%2]
 			w.Replicas++
 			pod.Namespace, pod.RayCluster, pod.RayGroup, pod.Shape = c.Namespace, c.Key(), w.Name, w.Pod
 			rn := planner.RayNode{ID: pod.UID, Pod: pod.Name, PodUID: pod.UID, Group: w.Name, Status: planner.RayNodeRunning, Total: w.RayResources}
-			if i%10 == 0 { // the nodes that might be emptied
+			if i%4 == 0 { // the nodes that might be emptied
 				rn.Status, rn.Available, rn.IdleFor = planner.RayNodeIdle, w.RayResources, planner.Duration(time.Hour)
 			}
 			c.RayNodes = append(c.RayNodes, rn)
