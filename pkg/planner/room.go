@@ -203,7 +203,11 @@ func (p *planning) gpuWaste(s *shape, free vector) int64 {
 func (b *bin) slack(s *shape) int64 {
 	var worst int64
 	for i, v := range b.free {
-		if v > 0 {
+		switch {
+		case v <= 0:
+		case s.dense[i] == 0:
+			return 1000 // all of it, and there is no more than that
+		default:
 			worst = max(worst, mulDiv(v-min(v, s.dense[i]), 1000, v))
 		}
 	}
