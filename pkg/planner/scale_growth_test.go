@@ -43,6 +43,9 @@ func TestGrowth(t *testing.T) {
 		`<title>CPU time of one plan as shapes, nodes, requests and gangs grow</title>` + "\n" + `<rect width="720" height="520" fill="#fff"/>` + "\n")
 	all := axes()
 	panels := make([]panel, len(all))
+	for i := range panels {
+		panels[i].rounds = [2]map[int][]float64{{}, {}}
+	}
 	for range 3 { // passes, so that a moment of other work on the machine spoils none
 		for i, a := range all {
 			panels[i].measure(a)
@@ -50,8 +53,9 @@ func TestGrowth(t *testing.T) {
 	}
 	for i, a := range all {
 		p := panels[i]
+		p.sum(a)
 		for j, v := range a.values {
-			fmt.Printf("| %s | %d | %.1f | %.1f |\n", a.name, v, p.equal[j], p.mixed[j])
+			fmt.Printf("| %s | %d | %.1f | %.1f |\n", a.name, v, p.lines[0][j], p.lines[1][j])
 		}
 		p.x, p.y, p.w, p.h = 55+350*(i%2), 40+250*(i/2), 270, 170
 		p.draw(&svg, a)
@@ -63,33 +67,42 @@ func TestGrowth(t *testing.T) {
 // panel is the diagram of one axis, with the time on a straight scale and what
 // grows on a logarithmic one.
 type panel struct {
-	x, y, w, h   int
-	equal, mixed []float64
+	x, y, w, h int
+	// rounds and lines are for equal nodes and for nodes no two of which are
+	// alike: the times of each point, and what they come to.
+	rounds [2]map[int][]float64
+	lines  [2][]float64
 }
 
-// measure takes the least CPU time of ten plans at each point, in milliseconds,
-// or that of an earlier pass: what disturbs a plan only ever adds to it.
+// measure takes the CPU time of ten more plans at each point, in milliseconds.
 func (p *panel) measure(a axis) {
-	if p.equal == nil {
-		p.equal, p.mixed = slices.Repeat([]float64{math.Inf(1)}, len(a.values)), slices.Repeat([]float64{math.Inf(1)}, len(a.values))
-	}
 	for i, v := range a.values {
 		w := a.world(v)
-		for _, into := range [][]float64{p.equal, p.mixed} {
+		for line := range p.rounds {
 			s := w.snapshot()
 			for range 10 {
 				start := cpuTime()
 				planner.Make(s, planner.Memory{})
-				into[i] = min(into[i], (cpuTime()-start).Seconds()*1000)
+				p.rounds[line][i] = append(p.rounds[line][i], (cpuTime()-start).Seconds()*1000)
 			}
 			w.mixed = true
 		}
 	}
 }
 
+// sum takes the 10th percentile of each point: what disturbs a plan adds to it.
+func (p *panel) sum(a axis) {
+	for i := range a.values {
+		for line, rounds := range p.rounds {
+			slices.Sort(rounds[i])
+			p.lines[line] = append(p.lines[line], percentile(rounds[i], 10))
+		}
+	}
+}
+
 func (p panel) draw(svg *strings.Builder, a axis) {
 	top := 10.0
-	for _, v := range append(p.equal[:len(p.equal):len(p.equal)], p.mixed...) {
+	for _, v := range slices.Concat(p.lines[0], p.lines[1]) {
 		for top < v {
 			top += 10
 		}
@@ -111,7 +124,7 @@ func (p panel) draw(svg *strings.Builder, a axis) {
 		name, colour string
 		values       []float64
 		label        int
-	}{{"equal nodes", "#1f6feb", p.equal, 0}, {"no two nodes alike", "#d1242f", p.mixed, 95}} {
+	}{{"equal nodes", "#1f6feb", p.lines[0], 0}, {"no two nodes alike", "#d1242f", p.lines[1], 95}} {
 		var points strings.Builder
 		for i, v := range line.values {
 			x, y := at(i, v)
