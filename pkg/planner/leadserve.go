@@ -278,8 +278,8 @@ func (p *planning) podPrice(s *shape, most int64) (price, pods int64) {
 	}
 	best := int64(unbounded)
 	for _, g := range p.groups {
-		if p.refuses(g, s) == "" {
-			best = min(best, s.shareOn(g))
+		if share := s.shareOn(g); share < best && p.refuses(g, s) == "" {
+			best = share
 		}
 	}
 	return best, unbounded

@@ -18,13 +18,15 @@ func BenchmarkMake(b *testing.B) {
 		w      scale
 		budget float64 // of CPU, in ms; zero: none
 	}{
-		{scale{0, 150, 1_000, 0, false}, 5},
-		{scale{100, 150, 1_000, 0, false}, 0},
-		{scale{1000, 150, 10_000, 20, false}, 0},
-		{scale{1000, 150, 10_000, 20, true}, 0},
-		{scale{1000, 300, 10_000, 20, false}, 0},
-		{scale{5000, 1000, 1_000_000, 200, false}, 50},
-		{scale{5000, 1000, 1_000_000, 200, true}, 0},
+		{scale{nodes: 0, shapes: 150, requests: 1_000}, 5},
+		{scale{nodes: 100, shapes: 150, requests: 1_000}, 0},
+		{scale{nodes: 1000, shapes: 150, requests: 10_000, gangs: 20}, 0},
+		{scale{nodes: 1000, shapes: 150, requests: 10_000, gangs: 20, mixed: true}, 0},
+		{scale{nodes: 1000, shapes: 300, requests: 10_000, gangs: 20}, 0},
+		{scale{nodes: 5000, shapes: 1000, requests: 1_000_000, gangs: 200}, 50},
+		{scale{nodes: 5000, shapes: 1000, requests: 1_000_000, gangs: 200, endless: true}, 50},
+		{scale{nodes: 5000, shapes: 1000, requests: 1_000_000, gangs: 200, mixed: true}, 0},
+		{scale{nodes: 5000, shapes: 1000, requests: 1_000_000, gangs: 200, mixed: true, endless: true}, 0},
 	} {
 		b.Run(c.w.String(), func(b *testing.B) { measure(b, c.w.snapshot(), planner.Memory{}, c.budget, false) })
 	}

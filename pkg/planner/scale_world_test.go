@@ -14,12 +14,16 @@ import (
 type scale struct {
 	nodes, shapes, requests, gangs int
 	mixed                          bool
+	endless                        bool // no group has a limit that matters
 }
 
 func (w scale) String() string {
 	s := fmt.Sprintf("nodes=%d/shapes=%d/requests=%d/gangs=%d", w.nodes, w.shapes, w.requests, w.gangs)
 	if w.mixed {
 		s += "/mixed"
+	}
+	if w.endless {
+		s += "/endless"
 	}
 	return s
 }
@@ -63,11 +67,14 @@ func (w scale) snapshot() planner.Snapshot {
 		if gpus > 0 {
 			r[planner.ResourceGPU] = planner.Unit * gpus
 		}
-		n := int64(w.nodes / groups)
+		n, limit := int64(w.nodes/groups), int64(w.nodes/groups+2000)
+		if w.endless {
+			limit = 1_000_000
+		}
 		s.Classes = append(s.Classes, planner.VMClass{Name: fmt.Sprintf("c%d", i), Capacity: r, Price: cpu*40_000 + gpus*2_000_000})
 		s.NodeGroups = append(s.NodeGroups, planner.NodeGroup{
 			Namespace: "ns", Name: fmt.Sprintf("g%d", i), UID: fmt.Sprintf("ug%d", i), Class: fmt.Sprintf("c%d", i), Managed: true,
-			Max: n + 2000, Replicas: n, Capacity: r,
+			Max: limit, Replicas: n, Capacity: r,
 		})
 		for j := range n {
 			name := fmt.Sprintf("g%d-%d", i, j)
