@@ -64,7 +64,7 @@ func (c *checking) find(st Step) *Pod {
 func (c *checking) pod(r PodRef) *Pod {
 	if c.pods == nil {
 		c.pods = make(map[PodRef]*Pod, len(c.p.s.Pods))
-		for i := len(c.p.s.Pods) - 1; i >= 0; i-- {
+		for i := range slices.Backward(c.p.s.Pods) {
 			c.pods[refOf(&c.p.s.Pods[i])] = &c.p.s.Pods[i]
 		}
 	}
