@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,7 +39,7 @@ func verb(step planner.Step) string {
 	case planner.StepReleaseHook:
 		detail = string(step.Reason)
 	case planner.StepRemember:
-		detail = fmt.Sprint(len(step.Backoffs))
+		detail = strconv.Itoa(len(step.Backoffs))
 	}
 	return strings.TrimSpace(string(step.Kind) + " " + detail)
 }

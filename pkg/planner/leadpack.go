@@ -60,7 +60,7 @@ type replicaClass struct {
 // class. What waits of it already, or is a wish, costs next to nothing, and more
 // of it is only asked for once that is used.
 func (l *leading) replicaProblem(rests []rest, by pricing) (in packing.Problem, of []replicaClass) {
-	var groups []*WorkerGroup
+	groups := make([]*WorkerGroup, 0, len(l.c.WorkerGroups))
 	for i := range l.c.WorkerGroups {
 		w := &l.c.WorkerGroups[i]
 		price := l.p.podCost(l.p.shape(&w.Pod), by)
