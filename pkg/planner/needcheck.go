@@ -94,9 +94,19 @@ func (n *needs) inOrder(stays func(*unit) bool, head func(*RayNode) Resources, o
 		}
 	}
 	slices.SortStableFunc(nodes, func(a, b named) int { return cmp.Compare(a.pod, b.pod) })
-	out := make([]*rayBin, 0, len(nodes)+len(coming))
+	// Equal ones are one bin there, which makes a difference to who is filled
+	// first.
+	var out []*rayBin
+	equal := map[string]*rayBin{}
 	for _, x := range nodes {
-		out = append(out, x.bin)
+		key := x.bin.key()
+		if equal[key] == nil {
+			one := *x.bin
+			one.count = 0
+			equal[key] = &one
+			out = append(out, &one)
+		}
+		equal[key].count++
 	}
 	return append(out, coming...)
 }
