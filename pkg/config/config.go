@@ -171,6 +171,8 @@ type Tenant struct {
 	MaxMachines int64  `json:"maxMachines,omitempty"`
 	// MaxGPUs counts whole GPUs.
 	MaxGPUs int64 `json:"maxGPUs,omitempty"`
+	// Priority orders tenants where there is not enough for all.
+	Priority int64 `json:"priority,omitempty"`
 }
 
 // LeaderElection uses a Lease of the workload cluster.

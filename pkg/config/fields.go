@@ -95,10 +95,11 @@ func conductDocs() map[string]string {
 		"removal.drainDeadline":      "How long Ray nodes have to end their work when somebody else deletes their Machine.",
 		"removal.unreachableRelease": "How long the node of a deleted Machine must have been unreachable before its hook is released.",
 
-		"tenants":               "What the RayClusters of one namespace may have bought.",
+		"tenants":               "What the RayClusters of one namespace may have bought, and who comes first.",
 		"tenants[].namespace":   "Namespace of the RayClusters, or \"*\" for every one without an entry of its own.",
 		"tenants[].maxMachines": "Machines that they may have at a time. Left out or zero: no bound.",
 		"tenants[].maxGPUs":     "GPUs that they may have at a time, in whole GPUs. Left out or zero: no bound.",
+		"tenants[].priority":    "Where there is not enough for all, the RayClusters with the highest number are served first. It takes nothing away that is in use. Left out: 0.",
 
 		"leaderElection":               "One of several replicas acts, chosen by a Lease of the workload cluster.",
 		"leaderElection.enabled":       "Take part in the election. Without it, run one replica only.",

@@ -38,7 +38,7 @@ func (c *Configuration) Policy() planner.Policy {
 		out.Paused, out.PausedBy = true, "loop.paused of the configuration"
 	}
 	for _, t := range c.Tenants {
-		limit := planner.TenantLimit{Namespace: t.Namespace, MaxMachines: t.MaxMachines, MaxGPUs: t.MaxGPUs * planner.Unit}
+		limit := planner.TenantLimit{Namespace: t.Namespace, MaxMachines: t.MaxMachines, MaxGPUs: t.MaxGPUs * planner.Unit, Priority: t.Priority}
 		if t.Namespace == anyTenant {
 			limit.Namespace = ""
 		}

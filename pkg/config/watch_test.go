@@ -69,7 +69,7 @@ func TestPolicyOfTheNewSettings(t *testing.T) {
 loop: {paused: true}
 growth: {maxPerHour: 7, maxPerGroup: 2, maxAttempts: 0}
 removal: {maxPerHour: 9, maxPerTick: 0, softTaints: false, hooks: false, maxUnreadyPercent: 30, okUnready: 1, demandHold: 0s, drainDeadline: 2m, unreachableRelease: 3m}
-tenants: [{namespace: team-a, maxMachines: 4, maxGPUs: 8}, {namespace: "*", maxGPUs: 1}]
+tenants: [{namespace: team-a, maxMachines: 4, maxGPUs: 8, priority: 5}, {namespace: "*", maxGPUs: 1}]
 `), "f")
 	require.NoError(t, err)
 	p := c.Policy()
@@ -78,7 +78,7 @@ tenants: [{namespace: team-a, maxMachines: 4, maxGPUs: 8}, {namespace: "*", maxG
 	assert.Equal(t, []int64{7, 2, 0, 9, 0, 30, 1}, []int64{p.MaxGrowPerHour, p.MaxGrowPerGroup, p.MaxAttempts, p.MaxRemovePerHour, p.MaxRemovePerTick, p.MaxUnreadyPercent, p.OKUnready})
 	assert.False(t, p.SoftTaints || p.Hooks)
 	assert.Equal(t, []time.Duration{0, 2 * time.Minute, 3 * time.Minute}, []time.Duration{time.Duration(p.DemandHold), time.Duration(p.DrainDeadline), time.Duration(p.UnreachableRelease)})
-	assert.Equal(t, []planner.TenantLimit{{Namespace: "team-a", MaxMachines: 4, MaxGPUs: 80000}, {MaxGPUs: 10000}}, p.TenantLimits)
+	assert.Equal(t, []planner.TenantLimit{{Namespace: "team-a", MaxMachines: 4, MaxGPUs: 80000, Priority: 5}, {MaxGPUs: 10000}}, p.TenantLimits)
 
 	byDefault := Default()
 	p = byDefault.Policy()

@@ -235,7 +235,7 @@ func tenantOf(demand string) string {
 func (p *planning) tenantBound() bool {
 	for _, b := range p.fresh {
 		for _, pl := range b.placed {
-			if p.tenantLimit(tenantOf(pl.demand)) != nil {
+			if l := p.tenantLimit(tenantOf(pl.demand)); l != nil && (l.MaxMachines > 0 || l.MaxGPUs > 0) {
 				return true
 			}
 		}

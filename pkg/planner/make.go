@@ -48,7 +48,7 @@ func (p *planning) demand() {
 	sortPods(known)
 	unplaced := p.placeAll(known)
 	p.reportUnplaced(unplaced)
-	for _, c := range p.clusters {
+	for _, c := range p.byPriority() {
 		switch {
 		case !c.planned():
 		case c.Mode == ModeLead:
@@ -57,6 +57,19 @@ func (p *planning) demand() {
 			p.follow(c)
 		}
 	}
+}
+
+// byPriority lists the RayClusters in the order in which they are served.
+func (p *planning) byPriority() []*clusterState {
+	priority := func(c *clusterState) int64 {
+		if l := p.tenantLimit(c.Namespace); l != nil {
+			return l.Priority
+		}
+		return 0
+	}
+	out := slices.Clone(p.clusters)
+	slices.SortStableFunc(out, func(a, b *clusterState) int { return cmp.Compare(priority(b), priority(a)) })
+	return out
 }
 
 // dropEmpty gives up new nodes on which nothing was put in the end. While some

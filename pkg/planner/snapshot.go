@@ -68,7 +68,8 @@ type Policy struct {
 	MaxGrowPerHour   int64 `json:"maxGrowPerHour,omitempty"`
 	MaxRemovePerHour int64 `json:"maxRemovePerHour,omitempty"`
 	MaxGrowPerGroup  int64 `json:"maxGrowPerGroup,omitempty"`
-	// TenantLimits bound what the RayClusters of one namespace may hold. The
+	// TenantLimits bound what the RayClusters of one namespace may hold, and say
+	// who comes first. The
 	// entry with an empty namespace is for those without one of their own.
 	TenantLimits []TenantLimit `json:"tenantLimits,omitempty"`
 	// SoftTaints herds new pods onto full nodes.
@@ -94,11 +95,14 @@ type Policy struct {
 }
 
 // TenantLimit bounds the Machines that the RayClusters of one namespace may
-// make the planner buy, and their GPUs in 1e-4 units. Zero: no bound.
+// make the planner buy, and their GPUs in 1e-4 units. Zero: no bound. Where there
+// is not enough for all, namespaces with a higher Priority are served first; it
+// takes nothing away that is in use.
 type TenantLimit struct {
 	Namespace   string `json:"namespace,omitempty"`
 	MaxMachines int64  `json:"maxMachines,omitempty"`
 	MaxGPUs     int64  `json:"maxGPUs,omitempty"`
+	Priority    int64  `json:"priority,omitempty"`
 }
 
 // SourceKind says what a source is read for.
