@@ -56,6 +56,9 @@ func (p *planning) idleText(n *nodeState) string {
 			least = st.ray
 		}
 	}
+	if n := n.work.n[workMovable]; least == nil && n > 0 {
+		return fmt.Sprintf("its %d pods may be moved", n)
+	}
 	if least == nil {
 		return "nothing works on it"
 	}

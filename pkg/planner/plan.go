@@ -18,9 +18,10 @@ type Plan struct {
 	// Nodes tells what is expected on which node: placements on nodes that
 	// exist, on Machines that are coming, and on nodes that the plan buys.
 	Nodes []NodePlan `json:"nodes,omitempty"`
-	// Cost is the price of the nodes that the plan buys, and Bound a proven
-	// lower bound on the price of any plan for the same demand, in millionths
-	// of the catalogue's unit per hour.
+	// Cost is the price of the nodes that the plan buys for demand (those that
+	// fill a group up to its minimum have no choice), and Bound a proven lower
+	// bound on the price of any nodes for the same pods, in millionths of the
+	// catalogue's unit per hour.
 	Cost  int64 `json:"cost"`
 	Bound int64 `json:"bound"`
 }

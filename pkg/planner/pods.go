@@ -148,7 +148,7 @@ func (p *planning) placeAll(pods []wantedPods) (unplaced []wantedPods) {
 func (p *planning) reportIneffective(w wantedPods) {
 	p.unmet = append(p.unmet, Decision{
 		Kind: SubjectDemand, Subject: w.demand, RayCluster: w.rayCluster, Outcome: OutcomeUnmet, Reason: ReasonIneffective,
-		Message: p.tried(w.demand, p.shape(w.shape)), Demand: w.shape.Requests.Clone(), Count: w.count,
+		Message: p.tried(w.demand, p.shape(w.shape)) + w.shape.unmodelled(), Demand: w.shape.Requests.Clone(), Count: w.count,
 	})
 }
 
@@ -193,10 +193,15 @@ func (p *planning) whyNot(s *PodShape) (why Reason, message string, rejected []A
 			}
 		}
 	}
-	if len(s.Unmodelled) > 0 {
-		message += fmt.Sprintf("; not modelled and ignored: %v", s.Unmodelled)
+	return why, message + s.unmodelled(), rejected
+}
+
+// unmodelled names what the pods ask for and the planner ignores.
+func (s *PodShape) unmodelled() string {
+	if len(s.Unmodelled) == 0 {
+		return ""
 	}
-	return why, message, rejected
+	return fmt.Sprintf("; not modelled and ignored: %v", s.Unmodelled)
 }
 
 // nearness orders refusals by how little stands in the way.
