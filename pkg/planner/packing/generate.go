@@ -129,12 +129,20 @@ type generation struct {
 	random   random
 }
 
+// steps of the multipliers: more where few ways are left.
+func (g *generation) steps() int {
+	if g.branches == fewBranches {
+		return 12
+	}
+	return 60
+}
+
 // draw fills nodes of the class in orders that are shaken: by value for room,
 // large pods first to some degree.
 func (g *generation) draw(s *knapsack, price float64) (fresh []int) {
 	p, m := g.m.p, g.m
 	fills := g.fills
-	if s.table != nil {
+	if s.share != nil {
 		fills /= 4
 	}
 	for t := range fills {
@@ -185,24 +193,10 @@ func (g *generation) round() (added int, closed bool) {
 		if price == 0 {
 			floor = 1e-9 * s.upper
 		}
-		fresh := g.draw(s, price)
-		bound := math.Inf(1)
-		if s.table != nil {
-			bound = s.table.solve()
-			if value := s.table.column(g.f); value > price*(1+1e-6) {
-				m.cols = append(m.cols, g.f.column(k))
-				fresh = append(fresh, len(m.cols)-1)
-			}
-		}
-		s.search.onBest = func() { fresh = append(fresh, m.add(s, s.search.best)) }
-		branches := g.branches
-		if s.table != nil && branches == fewBranches {
-			branches = 0
-		}
-		g.upper[k] = s.search.run(floor, branches)
-		s.search.onBest = nil
-		closed = closed && (s.search.left >= 0 || bound <= floor)
-		g.upper[k] = min(g.upper[k], bound)
+		var fresh []int
+		var exact bool
+		fresh, g.upper[k], exact = g.exact(s, floor, g.draw(s, price))
+		closed = closed && exact
 		// The best first: it may make the others useless.
 		for _, j := range slices.Backward(fresh) {
 			rc := m.reduced(&m.cols[j])
@@ -212,4 +206,31 @@ func (g *generation) round() (added int, closed bool) {
 		}
 	}
 	return added, closed
+}
+
+// exact looks for fillings worth more than the floor, and returns them beside
+// those that are known, with a bound on what any is worth. closed tells that
+// the search went to its end.
+func (g *generation) exact(s *knapsack, floor float64, known []int) (fresh []int, upper float64, closed bool) {
+	m, bound := g.m, math.Inf(1)
+	fresh = known
+	branches := g.branches
+	if s.share != nil {
+		s.share.improve(floor, g.steps())
+		if value := s.share.column(g.f); value > floor {
+			m.cols = append(m.cols, g.f.column(s.k))
+			fresh = append(fresh, len(m.cols)-1)
+		}
+		c := &s.share.composer
+		c.onBest = func() { fresh = append(fresh, m.add(s, c.best)) }
+		bound = c.run(floor, 5*branches)
+		c.onBest = nil
+		if branches == fewBranches {
+			branches = 0
+		}
+	}
+	s.search.onBest = func() { fresh = append(fresh, m.add(s, s.search.best)) }
+	upper = s.search.run(floor, branches)
+	s.search.onBest = nil
+	return fresh, min(upper, bound), s.search.left >= 0 || bound <= floor
 }

@@ -33,7 +33,7 @@ type knapsack struct {
 	// dim is the dimension of each resource, or -1.
 	dim    []int
 	search search
-	table  *table // where pods share devices
+	share  *sharing // where pods share devices
 }
 
 type itemState int8
@@ -59,15 +59,18 @@ func newKnapsack(p *part, k int, refused func(int) bool) *knapsack {
 	s.lam, s.basis, s.xb, s.col = make([]float64, s.m), make([]int, s.m), make([]float64, s.m), make([]float64, s.m)
 	s.inv = make([]float64, s.m*s.m)
 	s.search.init(s)
-	if s.shared && len(s.items) < 1<<15 {
-		s.table = newTable(s)
+	if s.shared {
+		s.share = newSharing(s)
 	}
 	return s
 }
 
-// fitEmpty is how many pods of shape i an empty node of class k holds.
-func (p *part) fitEmpty(i, k int) int64 {
-	n := min(p.most[i], p.d[i])
+// fitEmpty is how many pods of shape i an empty node of class k takes.
+func (p *part) fitEmpty(i, k int) int64 { return min(p.most[i], p.d[i], p.roomFor(i, k)) }
+
+// roomFor is how many it would, were there any number.
+func (p *part) roomFor(i, k int) int64 {
+	n := int64(math.MaxInt64)
 	for r, a := range p.size[i] {
 		if a > 0 {
 			n = min(n, p.capacity[k][r]/a)
