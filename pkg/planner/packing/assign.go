@@ -20,9 +20,9 @@ func (p *part) assign(y []float64) []float64 {
 	for k, s := range p.knap {
 		a.cost[k] = make([]float64, len(s.items))
 	}
-	best := append([]float64(nil), y...)
+	best, start := append([]float64(nil), y...), p.work
 	const rounds = 120
-	for t := range rounds {
+	for t := 0; t < rounds; t++ {
 		a.values()
 		if p.prove(a.y, a.upper) {
 			copy(best, a.y)
@@ -30,6 +30,9 @@ func (p *part) assign(y []float64) []float64 {
 		heat := 0.05 * math.Pow(0.96, float64(t))
 		a.loads(heat)
 		a.step(0.6 / math.Sqrt(1+float64(t)/4))
+		if t >= 10 && p.work-start > p.budget/10 {
+			break
+		}
 	}
 	return best
 }

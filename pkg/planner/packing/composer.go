@@ -16,6 +16,8 @@ type composer struct {
 	rate    float64 // worth of one device
 	top     float64 // bound at no loss
 	reach   float64 // all options that lose no more are known
+	share   float64 // of the loss that could be of use, at the last listing
+	limit   int     // of options
 	yield   float64 // most that lax items bring for what they take, as a share
 	floor   float64
 	rem     []int64
@@ -34,7 +36,7 @@ type composer struct {
 }
 
 func (c *composer) init(h *sharing) {
-	c.h = h
+	c.h, c.share = h, 1
 	c.rem, c.price, c.count, c.best = make([]int64, h.s.p.R), make([]float64, h.s.p.R), make([]int64, len(h.count)), make([]int64, len(h.count))
 	for size := h.parts; size > 0; size-- {
 		if len(h.bySize[size]) > 0 {
@@ -49,6 +51,7 @@ func (c *composer) run(floor float64, branches int64) float64 {
 	h := c.h
 	c.prepare()
 	c.floor, c.bestVal, c.open, c.left, c.value = floor, 0, 0, branches, 0
+	c.limit = int(min(mostOptions, branches/2))
 	most := c.top - floor
 	for _, q := range h.large {
 		if h.s.u[q] > 0 {

@@ -15,17 +15,18 @@ type option struct {
 }
 
 // mostOptions bounds the fillings of one device that are looked at.
-const mostOptions = 1000
+const mostOptions = 2000
 
 // enumerate lists the fillings of a device that lose at most so much, or, if
 // they are too many, at most a part of that.
 func (c *composer) enumerate(most float64) {
-	for _, share := range [...]float64{1, 0.3, 0.1, 0.03, 0.01, 0.003} {
-		c.reach = most * share
+	c.share = min(1, c.share*3)
+	for range 12 {
+		c.reach = most * c.share
 		if c.list() {
 			break
 		}
-		c.reach = 0
+		c.reach, c.share = 0, c.share*0.3
 	}
 	slices.SortFunc(c.options, func(a, b option) int { return cmp.Or(cmp.Compare(a.loss, b.loss), cmp.Compare(a.from, b.from)) })
 	c.thin()
@@ -41,7 +42,7 @@ func (c *composer) list() bool {
 			c.pick = c.pick[:0]
 		}
 	}
-	return len(c.options) <= mostOptions && c.device(0, 0, h.parts, c.rate, 0)
+	return len(c.options) <= c.limit && c.device(0, 0, h.parts, c.rate, 0)
 }
 
 // keep makes an option of what is picked.
@@ -97,7 +98,7 @@ func (c *composer) covers(a, b *option) bool {
 func (c *composer) device(at, item, parts int, loss, value float64) bool {
 	h := c.h
 	if loss <= c.reach && len(c.pick) > 0 {
-		if len(c.options) >= mostOptions {
+		if len(c.options) >= c.limit {
 			return false
 		}
 		c.keep(1, loss, value)
