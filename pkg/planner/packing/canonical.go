@@ -64,6 +64,14 @@ func canonical(in Problem) *canon {
 	return c
 }
 
+// pods is how many there are of all shapes.
+func (c *canon) pods() (n int64) {
+	for _, s := range c.shapes {
+		n = addSat(n, s.count)
+	}
+	return n
+}
+
 func at(v []int64, r int) int64 {
 	if r < len(v) {
 		return max(0, v[r])

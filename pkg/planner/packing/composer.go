@@ -130,7 +130,8 @@ func (c *composer) prepare() {
 
 // place adds fillings from a position on to the devices that are left.
 func (c *composer) place(from, left int, spent float64) {
-	if c.left--; c.left < 0 {
+	if c.left--; c.left < 0 || c.h.s.p.work > c.h.s.p.until {
+		c.left = -1
 		c.open = max(c.open, c.top-spent)
 		return
 	}

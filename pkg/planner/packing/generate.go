@@ -72,6 +72,7 @@ func (p *part) fluid() []float64 {
 // those that have proven the best bound; the box grows as it is exhausted.
 func (m *master) generate(until int64) {
 	p := m.p
+	p.until = until
 	g := &generation{m: m, upper: make([]float64, p.K), branches: fewBranches, fills: 8, duals: make([]float64, m.rows), f: newFiller(p), random: newRandom()}
 	width := 0.1
 	centre := p.centre()

@@ -1,7 +1,6 @@
 package packing
 
 import (
-	"cmp"
 	"math"
 	"slices"
 )
@@ -349,6 +348,12 @@ type ranked struct {
 // sortRanked sorts by falling key, then by index.
 func sortRanked(v []ranked) {
 	slices.SortFunc(v, func(a, b ranked) int {
-		return cmp.Or(cmp.Compare(b.key, a.key), cmp.Compare(a.q, b.q))
+		switch {
+		case a.key > b.key:
+			return -1
+		case a.key < b.key:
+			return 1
+		}
+		return a.q - b.q
 	})
 }

@@ -112,15 +112,24 @@ func Work(milliseconds float64) int64 {
 
 const unitsPerMillisecond = 2.5e5
 
-// AutoBudget grows with the number of distinct shapes: enough for a dozen
-// shapes in 2 ms and for 300 in 50 ms. Where pods share devices good fillings
-// are rare, and it takes longer.
+// AutoBudget is what a problem of many pods gets: it grows with the number of
+// distinct shapes, to 6 ms for 150 and 50 ms for 300. Where pods share devices
+// good fillings are rare, and it takes longer.
 func AutoBudget(shapes int, shared bool) int64 {
 	n := float64(shapes)
 	if shared {
-		return Work(min(60+3*n, 1000))
+		return Work(min(0.1+n*n/40, 500))
 	}
-	return Work(min(1+n/20+n*n/2800, 1000))
+	return Work(min(1+n/20+n*n/2800, max(5.5, 1+n*n*n/6e5), 1000))
+}
+
+// autoBudget is the same for any number of pods: few are soon packed.
+func autoBudget(shapes int, pods int64, shared bool) int64 {
+	n := float64(pods)
+	if shared {
+		return min(AutoBudget(shapes, shared), Work(0.1+n*n/160))
+	}
+	return min(AutoBudget(shapes, shared), Work(0.1+n*n/4000))
 }
 
 // Solve packs the problem. It is total: what no class can hold, or no stock is
@@ -133,7 +142,7 @@ func Solve(in Problem) Result {
 	}
 	budget := in.Budget
 	if budget <= 0 {
-		budget = AutoBudget(len(c.shapes), slices.ContainsFunc(in.Shapes, func(s Shape) bool { return s.GPU > 0 && s.GPU < Device }))
+		budget = autoBudget(len(c.shapes), c.pods(), slices.ContainsFunc(in.Shapes, func(s Shape) bool { return s.GPU > 0 && s.GPU < Device }))
 	}
 	parts := c.components()
 	total := 0.0

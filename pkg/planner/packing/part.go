@@ -14,6 +14,7 @@ type part struct {
 	knap            []*knapsack
 
 	budget, work int64
+	until        int64 // work at which searches within one round end
 	bound        float64
 	proof        proof
 	best         solution

@@ -88,7 +88,8 @@ func (b *search) branch(pos int, bound, value float64) {
 	if bound <= cut {
 		return
 	}
-	if b.left--; b.left < 0 {
+	if b.left--; b.left < 0 || s.p.work > s.p.until {
+		b.left = -1
 		b.open = max(b.open, bound)
 		return
 	}
