@@ -118,7 +118,7 @@ const unitsPerMillisecond = 2.5e5
 func AutoBudget(shapes int, shared bool) int64 {
 	n := float64(shapes)
 	if shared {
-		return Work(min(0.1+n*n/40, 500))
+		return Work(0.1+min(n*n*n/400, n*n/16, 500))
 	}
 	return Work(min(1+n/20+n*n/2800, max(5.5, 1+n*n*n/6e5), 1000))
 }
@@ -127,7 +127,7 @@ func AutoBudget(shapes int, shared bool) int64 {
 func autoBudget(shapes int, pods int64, shared bool) int64 {
 	n := float64(pods)
 	if shared {
-		return min(AutoBudget(shapes, shared), Work(0.1+n*n/160))
+		return min(AutoBudget(shapes, shared), Work(0.1+n*n/100))
 	}
 	return min(AutoBudget(shapes, shared), Work(0.1+n*n/4000))
 }
