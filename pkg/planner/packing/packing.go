@@ -118,7 +118,7 @@ const unitsPerMillisecond = 2.5e5
 func AutoBudget(shapes int, shared bool) int64 {
 	n := float64(shapes)
 	if shared {
-		return Work(0.1+min(n*n*n/400, n*n/16, 500))
+		return Work(0.1 + min(n*n*n/400, n*n/16, 500))
 	}
 	return Work(min(1+n/20+n*n/2800, max(5.5, 1+n*n*n/6e5), 1000))
 }
