@@ -79,6 +79,7 @@ func (r *repair) step(size int) {
 	p := r.p
 	var out []run
 	old := 0.0
+	p.work += 100
 	before := r.restSum()
 	held := slices.Clone(r.touched)
 	heldCount := make([]int64, len(held))
