@@ -73,7 +73,7 @@ func (p *part) fluid() []float64 {
 func (m *master) generate(until int64) {
 	p := m.p
 	p.until = until
-	g := &generation{m: m, upper: make([]float64, p.K), branches: fewBranches, fills: 8, duals: make([]float64, m.rows), f: newFiller(p), random: newRandom()}
+	g := &generation{m: m, upper: make([]float64, p.K), branches: fewBranches, fills: 4, duals: make([]float64, m.rows), f: newFiller(p), random: newRandom()}
 	width := 0.1
 	centre := p.centre()
 	m.box(centre, width)
@@ -144,7 +144,7 @@ func (g *generation) draw(s *knapsack, price float64) (fresh []int) {
 	p, m := g.m.p, g.m
 	fills := g.fills
 	if s.share != nil {
-		fills /= 4
+		fills /= 2
 	}
 	for t := range fills {
 		noise, large := 0.1*float64(t%4), [...]float64{0, 0.3, 3}[t%3]
