@@ -85,8 +85,9 @@ func (p *part) solve() {
 		p.knap[k].relax(false)
 	}
 	p.keep(m.floorGreedy(y, prices))
-	if !p.near() && p.work < p.budget {
-		p.keep(m.dive(y, prices))
+	wander := newRandom()
+	for until, t := p.work+(p.budget-p.work)/3, 0.0; !p.near() && t < 8 && (p.work < until || t == 0 && p.work < p.budget); t++ {
+		p.keep(m.dive(y, prices, t/4, &wander))
 	}
 	p.repair = newRepair(p, y, prices)
 	p.repair.improve()

@@ -184,8 +184,8 @@ func (m *master) floorGreedy(y, prices []float64) solution {
 
 // dive rounds the linear program pattern by pattern: the one nearest to a
 // whole node is bought, and the rest is solved again from the same basis. What
-// is left in the end is placed greedily.
-func (m *master) dive(y, prices []float64) solution {
+// is left in the end is placed greedily. Noise makes it another one each time.
+func (m *master) dive(y, prices []float64, noise float64, wander *random) solution {
 	p := m.p
 	s := p.newPlan()
 	for p.work < p.budget {
@@ -204,10 +204,12 @@ func (m *master) dive(y, prices []float64) solution {
 		}
 		best, score := -1, 0.05
 		for r, b := range m.basis {
-			if b < 0 || m.x[r] <= score || s.left[m.cols[b].k] == 0 {
+			if b < 0 || m.x[r] <= 0.05 || s.left[m.cols[b].k] == 0 {
 				continue
 			}
-			best, score = b, m.x[r]
+			if v := m.x[r] * (1 + noise*(wander.share()-0.5)); v > score {
+				best, score = b, v
+			}
 		}
 		if best < 0 || s.take(&m.cols[best], 1) == 0 {
 			break
