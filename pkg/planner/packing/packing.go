@@ -110,7 +110,7 @@ func Work(milliseconds float64) int64 {
 	return max(1, int64(min(milliseconds*unitsPerMillisecond, 1e15)))
 }
 
-const unitsPerMillisecond = 2.5e5
+const unitsPerMillisecond = 2.2e5
 
 // AutoBudget is what a problem of many pods gets: it grows with the number of
 // distinct shapes, to 6 ms for 150 and 50 ms for 300. Where pods share devices
