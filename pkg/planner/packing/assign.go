@@ -22,7 +22,7 @@ func (p *part) assign(y []float64) []float64 {
 	}
 	best, start := append([]float64(nil), y...), p.work
 	const rounds = 120
-	for t := 0; t < rounds; t++ {
+	for t := range rounds {
 		a.values()
 		if p.prove(a.y, a.upper) {
 			copy(best, a.y)

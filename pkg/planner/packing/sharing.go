@@ -102,10 +102,10 @@ func gcd(a, b int64) int64 {
 }
 
 // improve looks for multipliers that prove a low bound on what a filling
-// without large pods is worth, and returns the bound. It stops at the floor.
-// count is the filling at the best multipliers, which may be too much for the
-// resources.
-func (h *sharing) improve(floor float64, steps int) float64 {
+// without large pods is worth, and leaves everything as it is at the best of
+// them. It stops at the floor. count is the filling there, which may be too
+// much for the resources.
+func (h *sharing) improve(floor float64, steps int) {
 	h.start()
 	bound, reach, stalled := -1.0, 0.01, 0
 	for range steps {
@@ -132,7 +132,6 @@ func (h *sharing) improve(floor float64, steps int) float64 {
 	}
 	h.back()
 	h.unwind()
-	return bound * (1 + 1e-12)
 }
 
 // back returns to the best multipliers.
