@@ -44,7 +44,7 @@ func (p *planning) herd() {
 	chosen := map[*nodeState]bool{}
 	mark, added := p.mark(), 0
 	for _, n := range nodes {
-		may := spare[n.group] > 0 && !n.herdTo && (n.SoftTaint != nil || added < maxHerd) && p.fitsElsewhere(n, chosen)
+		may := spare[n.group] > 0 && !n.herdTo && (n.SoftTaint != nil || added < maxHerd && !n.cordoning) && p.fitsElsewhere(n, chosen)
 		switch {
 		case may:
 			chosen[n] = true

@@ -196,6 +196,7 @@ func (p *planning) holdNode(n *nodeState, hold *Alternative) {
 }
 
 func (p *planning) cordon(n *nodeState, why Reason, pods []PodRef) {
+	n.cordoning = true
 	p.steps = append(p.steps, Step{Kind: StepCordon, Node: n.Name, NodeUID: n.UID, Group: n.group.Key(), Pods: pods, Reason: why})
 }
 

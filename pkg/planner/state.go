@@ -137,12 +137,12 @@ type nodeState struct {
 	order    int
 	idle     time.Duration // of its Ray node that has been idle longest
 	// idleTwice: all its Ray nodes were idle for their timeout in two reads;
-	// emptying: this plan goes on with its removal.
-	idleTwice, emptying bool
-	receives            string // the node whose pods are to move here
-	herdWhy             Reason // why the node gets no soft taint
-	share               int64  // of it that its pods use, in thousandths
-	herdTo              bool   // pods of a node with our soft taint are to fit here
+	// emptying: this plan goes on with its removal; cordoning: it cordons it.
+	idleTwice, emptying, cordoning bool
+	receives                       string // the node whose pods are to move here
+	herdWhy                        Reason // why the node gets no soft taint
+	share                          int64  // of it that its pods use, in thousandths
+	herdTo                         bool   // pods of a node with our soft taint are to fit here
 }
 
 // clusterState is a RayCluster with its pods.

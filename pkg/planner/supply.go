@@ -95,6 +95,12 @@ func (p *planning) minimum(g *groupState) {
 		g.lack = min(g.lack, m)
 	}
 	g.lack = max(0, min(g.lack, p.hourLeft-p.bought))
+	if c := g.class; c != nil {
+		if c.Headroom != nil { // a min size makes no room on the hosts (rule I2)
+			g.lack = max(0, min(g.lack, *c.Headroom-c.buy))
+		}
+		c.buy += g.lack
+	}
 	g.room -= g.lack
 	g.coming += g.lack
 	p.bought += g.lack
