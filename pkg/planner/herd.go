@@ -44,7 +44,7 @@ func (p *planning) herd() {
 	chosen := map[*nodeState]bool{}
 	mark, added := p.mark(), 0
 	for _, n := range nodes {
-		may := spare[n.group] > 0 && !n.herdTo && (n.SoftTaint != nil || added < maxHerd && !n.cordoning) && p.fitsElsewhere(n, chosen)
+		may := spare[n.group] > 0 && !n.herdTo && (n.SoftTaint != nil || added < maxHerd) && p.fitsElsewhere(n, chosen)
 		switch {
 		case may:
 			chosen[n] = true
@@ -52,6 +52,9 @@ func (p *planning) herd() {
 			if n.SoftTaint == nil {
 				added++
 				p.soft(n, StepSoftTaint, ReasonHerd)
+				if n.cordoning {
+					continue // its removal has been told (rule I12); cancelled, it is still the emptiest
+				}
 				p.decideNode(n, OutcomeHold, ReasonHerd, fmt.Sprintf("carries %d pods that would fit on others; new pods are asked to prefer those", len(n.pods)))
 			}
 		case n.SoftTaint != nil:

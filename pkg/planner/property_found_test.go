@@ -2,10 +2,8 @@ package planner_test
 
 import (
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
@@ -32,15 +30,4 @@ func TestMinSizeWithinHeadroom(t *testing.T) {
 	plan, _ = planner.Make(s, m)
 	assert.Equal(t, []string{"Grow 0→1", "Grow 0→1"}, short(plan), tell(plan))
 	assert.Equal(t, planner.ReasonAtMax, reasonOf(plan, "pod x/p"), tell(plan))
-}
-
-// TestNoSoftTaintOnANodeThatGoes: a vacant node that this plan cordons gets no
-// soft taint beside it, and one decision.
-func TestNoSoftTaintOnANodeThatGoes(t *testing.T) {
-	s, m := plain()
-	s.Pods, s.Policy.SoftTaints, s.Policy.VacantHold = nil, true, 0
-	machine(&s, "a", time.Hour, true)
-	plan, _ := planner.Make(s, m)
-	require.Equal(t, []string{"Cordon a"}, short(plan), tell(plan))
-	assert.Equal(t, planner.ReasonVacant, reasonOf(plan, "a"))
 }

@@ -137,7 +137,7 @@ type nodeState struct {
 	order    int
 	idle     time.Duration // of its Ray node that has been idle longest
 	// idleTwice: all its Ray nodes were idle for their timeout in two reads;
-	// emptying: this plan goes on with its removal; cordoning: it cordons it.
+	// emptying: this plan goes on with its removal; cordoning: it begins with it.
 	idleTwice, emptying, cordoning bool
 	receives                       string // the node whose pods are to move here
 	herdWhy                        Reason // why the node gets no soft taint
