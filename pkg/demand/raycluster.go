@@ -109,6 +109,9 @@ func (c *cluster) read(u *unstructured.Unstructured, defaultMode string) error {
 	if modeErr == nil && c.IdleTimeout < 0 {
 		return errors.New("spec.autoscalerOptions.idleTimeoutSeconds is negative")
 	}
+	if why := c.refuseResize(u.GetAnnotations()[annotationResize]); modeErr == nil && why != "" {
+		return errors.New(why)
+	}
 	return modeErr
 }
 
