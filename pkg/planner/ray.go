@@ -34,7 +34,8 @@ type RayCluster struct {
 	UID       string `json:"uid,omitempty"`
 	Mode      Mode   `json:"mode"`
 	// Invalid, if not empty, tells why nothing is planned for this cluster:
-	// a broken object, or lead mode with a live in-tree autoscaler.
+	// a broken object, lead mode with a live in-tree autoscaler, or pods that Ray
+	// may resize in place.
 	Invalid string `json:"invalid,omitempty"`
 	InTree  InTree `json:"inTree,omitempty"`
 	// Advice, if not empty, tells what somebody should set in the object. It is

@@ -125,7 +125,7 @@ func growthReasons() []ReasonDoc {
 		{ReasonDearer, "Another class serves the same demand at a lower price, or without taking room from demand with GPUs.", "Nothing; correct the prices of the catalogue if they are wrong."},
 		{ReasonInvalidDemand, "An entry of the demand is malformed, negative or absurd, and was left out.", "Mend the program that asks."},
 		{ReasonUnknownDemand, "The RayCluster's GCS cannot be read, so its demand is unknown, not zero: its nodes are held.", "Restore the connection; the message has the error."},
-		{ReasonInvalidCluster, "The RayCluster, or a worker group of it, cannot be planned for: the object is broken, or it is to be led while its own autoscaler is live.", "Mend what the message names."},
+		{ReasonInvalidCluster, "The RayCluster, or a worker group of it, cannot be planned for: the object is broken, it is to be led while its own autoscaler is live, or Ray may resize its pods in place.", "Mend what the message names."},
 		{ReasonSuspended, "The RayCluster is suspended, so it has no demand.", "Resume it when it should work again."},
 	}
 }
