@@ -113,7 +113,7 @@ func (p *packer) shorten(run int, count int64) {
 		return // nobody will be tried again
 	}
 	if r.left == 0 {
-		p.tree.kill(run)
+		p.index.kill(run)
 		p.count(r.shape, -1)
 	}
 	if r.left >= r.most {

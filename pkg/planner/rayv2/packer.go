@@ -66,7 +66,7 @@ type packer struct {
 	last  int // the place of the next candidate that is put last
 	users []user
 
-	tree   tree
+	index  index
 	failed []int // by shape: the tick in which it failed
 	tick   int
 	trials int
@@ -99,12 +99,12 @@ func (p *packer) begin(nodes []*node, runs []run, src source) {
 	p.cells = append(p.cells, make([]cell, more)...)
 	p.alive = append(p.alive, make([]int, more)...)
 	clear(p.alive)
-	p.aliveGPU, p.eager = 0, len(runs) < treeRuns
+	p.aliveGPU, p.eager = 0, len(runs) < indexRuns
 	for i := range runs {
 		p.count(runs[i].shape, 1)
 		p.eager = p.eager || len(runs[i].shape.anti) > 0
 	}
-	p.tree.build(runs)
+	p.index.build(runs)
 }
 
 // pack places runs on the nodes, then on new nodes, the best node first, and

@@ -30,9 +30,9 @@ type cell struct {
 type bench struct {
 	trial  int
 	cells  []cell // by symbol
-	room   least  // of the tree's names
-	added  []int  // implicit resources that are named from now on
-	wants  []int  // newly placed
+	room   room
+	added  []int // implicit resources that are named from now on
+	wants  []int // newly placed
 	kinds  int
 	any    bool
 	gpu    bool
@@ -63,16 +63,16 @@ func (p *packer) load(st *state) {
 	b.added, b.wants = b.added[:0], b.wants[:0]
 	b.ranked = append(b.ranked[:0], used.ranked...)
 	b.labels = append(b.labels[:0], st.labels...)
-	for k := range b.room {
-		b.room[k] = math.MaxFloat64
-	}
+	p.index.reset(&b.room)
 	p.measure()
 }
 
 // measure brings the room up to date.
 func (p *packer) measure() {
-	for k, name := range p.tree.names {
-		p.room[k] = max(0, p.has(name))
+	for k, name := range p.index.names {
+		if has := max(0, p.has(name)); has != p.room.least[k] {
+			p.index.reduce(&p.room, k, has)
+		}
 	}
 }
 
@@ -90,8 +90,8 @@ func (p *packer) has(name int) float64 {
 // next is the first run from the given one on that is not used up and may fit,
 // or -1.
 func (p *packer) next(run int) int {
-	if len(p.tree.nodes) > 0 {
-		return p.tree.next(run, &p.room)
+	if len(p.index.wants) > 0 {
+		return p.index.next(run, &p.room)
 	}
 	for ; run < len(p.runs); run++ {
 		if p.runs[run].left > 0 {

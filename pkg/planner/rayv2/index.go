@@ -1,0 +1,197 @@
+package rayv2
+
+import (
+	"cmp"
+	"math"
+	"math/bits"
+	"slices"
+)
+
+// indexWidth is how many resources the index tells apart. The others are only
+// compared where a run is tried.
+const indexWidth = 4
+
+// indexRuns is the number of runs from which on an index is worth its making.
+const indexRuns = 12
+
+// least is what a run wants of the resources that the index tells apart.
+type least [indexWidth]float64
+
+// index finds the next run that may fit into what a node has left. Amounts are
+// sorted into levels, and each level has a set of the runs that want no more, so
+// that a few machine words tell which of a thousand runs may fit. Runs that are
+// used up are never found.
+type index struct {
+	// names are the resources that the most runs want.
+	names []int
+	wants []least // by run
+	alive []uint64
+	dims  [indexWidth]dimension
+	part  []float64
+}
+
+// dimension has the levels of one resource.
+type dimension struct {
+	// limits are the largest amounts of the levels. The first is zero, the last
+	// is as much as any run wants.
+	limits []float64
+	// sets has one set for each level, of the runs up to its limit.
+	sets []uint64
+}
+
+// room is what a node has left for the runs of an index.
+type room struct {
+	least
+
+	level [indexWidth]int
+}
+
+// build makes the index of the runs, all of which are alive.
+func (x *index) build(runs []run) {
+	x.names, x.wants, x.alive = x.names[:0], x.wants[:0], x.alive[:0]
+	if len(runs) < indexRuns {
+		return
+	}
+	x.choose(runs)
+	x.wants = slices.Grow(x.wants, len(runs))[:len(runs)]
+	for i := range runs {
+		w := least{}
+		for _, a := range runs[i].shape.amounts {
+			if k := slices.Index(x.names, a.name); k >= 0 {
+				w[k] = a.value
+			}
+		}
+		x.wants[i] = w
+	}
+	words := (len(runs) + 63) / 64
+	x.alive = slices.Grow(x.alive, words)[:words]
+	for i := range x.alive {
+		x.alive[i] = ^uint64(0)
+	}
+	if rest := len(runs) % 64; rest > 0 {
+		x.alive[words-1] = 1<<rest - 1
+	}
+	for k := range x.names {
+		x.dims[k].build(x, k, words)
+	}
+}
+
+// choose picks the resources that the most runs want.
+func (x *index) choose(runs []run) {
+	count := map[int]int{}
+	for i := range runs {
+		for _, w := range runs[i].shape.wants {
+			count[w]++
+		}
+	}
+	for name := range count {
+		x.names = append(x.names, name)
+	}
+	slices.SortFunc(x.names, func(a, b int) int {
+		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(a, b))
+	})
+	x.names = x.names[:min(len(x.names), indexWidth)]
+}
+
+// The levels of one resource are fewer where there are more runs, so that the
+// sets stay within some memory; limits are taken from a sample of the runs.
+const (
+	maxLevels = 256
+	maxWords  = 1 << 16
+	maxSample = 1024
+)
+
+func (d *dimension) build(x *index, k, words int) {
+	sample := x.part[:0]
+	most := 0.0
+	step := 1 + len(x.wants)/maxSample
+	for i := range x.wants {
+		most = max(most, x.wants[i][k])
+		if i%step == 0 {
+			sample = append(sample, x.wants[i][k])
+		}
+	}
+	sample = append(sample, 0, most)
+	slices.Sort(sample)
+	x.part = sample
+	sample = slices.Compact(sample)
+	levels := max(2, min(len(sample), maxLevels, maxWords/words))
+	d.limits = d.limits[:0]
+	for l := range levels {
+		d.limits = append(d.limits, sample[l*(len(sample)-1)/(levels-1)])
+	}
+	d.sets = slices.Grow(d.sets[:0], levels*words)[:levels*words]
+	clear(d.sets)
+	for i := range x.wants {
+		d.sets[d.level(x.wants[i][k], levels-1)*words+i/64] |= 1 << (i % 64)
+	}
+	for i := words; i < len(d.sets); i++ {
+		d.sets[i] |= d.sets[i-words]
+	}
+}
+
+// level is the first level, up to the given one, whose limit the amount does not
+// exceed, or the given one.
+func (d *dimension) level(amount float64, most int) int {
+	low := 0
+	for low < most {
+		if mid := int(uint(low+most) >> 1); d.limits[mid] < amount {
+			low = mid + 1
+		} else {
+			most = mid
+		}
+	}
+	return low
+}
+
+// kill takes a run out.
+func (x *index) kill(run int) {
+	if len(x.wants) > 0 {
+		x.alive[run/64] &^= 1 << (run % 64)
+	}
+}
+
+// reset makes the room endless, to be reduced.
+func (x *index) reset(r *room) {
+	for k := range r.least {
+		r.least[k] = math.Inf(1)
+	}
+	for k := range x.names {
+		r.level[k] = len(x.dims[k].limits) - 1
+	}
+}
+
+// reduce sets how much of a resource is left, which is no more than before.
+func (x *index) reduce(r *room, k int, amount float64) {
+	r.least[k] = amount
+	r.level[k] = x.dims[k].level(amount, r.level[k])
+}
+
+// next is the first run from the given one on that may fit into the room, or -1.
+func (x *index) next(run int, r *room) int {
+	words := len(x.alive)
+	at := run / 64
+	if at >= words {
+		return -1
+	}
+	var rows [indexWidth][]uint64
+	for k := range rows {
+		rows[k] = x.alive // which changes nothing
+		if k < len(x.names) {
+			rows[k] = x.dims[k].sets[r.level[k]*words:][:words]
+		}
+	}
+	first := ^uint64(0) << (run % 64)
+	for ; at < words; at++ {
+		set := x.alive[at] & rows[0][at] & rows[1][at] & rows[2][at] & rows[3][at] & first
+		first = ^uint64(0)
+		for ; set != 0; set &= set - 1 {
+			i := at*64 + bits.TrailingZeros64(set)
+			w := &x.wants[i]
+			if w[0] <= r.least[0] && w[1] <= r.least[1] && w[2] <= r.least[2] && w[3] <= r.least[3] {
+				return i
+			}
+		}
+	}
+	return -1
+}
