@@ -97,8 +97,7 @@ func (p *packer) assess(c *candidate) (bool, error) {
 	for _, k := range c.taken {
 		r := &p.runs[k.run]
 		r.most = max(r.most, k.count)
-		p.users = append(p.users, user{c, c.number, k.count, r.users})
-		r.users = len(p.users) - 1
+		r.users = p.user(user{c, c.number, k.count, r.users})
 	}
 	return len(c.taken) > 0, nil
 }
@@ -124,17 +123,37 @@ func (p *packer) shorten(run int, count int64) {
 		u := &p.users[*at]
 		switch {
 		case u.c.number != u.number:
-			*at = u.next
+			p.unlink(at)
 			continue
 		case u.count > r.left:
 			p.guess(u.c)
 			p.move(u.c)
-			*at = u.next
+			p.unlink(at)
 			continue
 		}
 		r.most = max(r.most, u.count)
 		at = &u.next
 	}
+}
+
+// user keeps a note about a trial, in the place of one that is void if there is
+// one, and returns its place.
+func (p *packer) user(u user) int {
+	at := p.void
+	if at < 0 {
+		p.users = append(p.users, u)
+		return len(p.users) - 1
+	}
+	p.void = p.users[at].next
+	p.users[at] = u
+	return at
+}
+
+// unlink takes a note out of the list of its run.
+func (p *packer) unlink(at *int) {
+	void := *at
+	*at = p.users[void].next
+	p.users[void].next, p.void = p.void, void
 }
 
 // count notes how many runs that are not used up want a resource.

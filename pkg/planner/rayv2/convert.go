@@ -15,11 +15,11 @@ var errTooMany = fmt.Errorf("%w: more than %d nodes in one round", ErrNotModelle
 // have been given is refused here.
 func newScheduler(in *Input) (*scheduler, error) {
 	syms := &symbols{ids: map[string]int{}}
-	seqs := make(sequences, 16*(len(in.Instances)+len(in.Requests)))
+	seqs := make(sequences, 16*len(in.Instances))
 	s := &scheduler{
 		in:           in,
 		syms:         syms,
-		shapes:       &shapes{syms: syms, seqs: seqs, gpu: syms.id("GPU"), plain: map[int]*shape{}, byID: map[int]*shape{}},
+		shapes:       &shapes{syms: syms, seqs: seqs, gpu: syms.id("GPU"), plain: make(map[string]*shape, len(in.Requests)), byID: map[int]*shape{}},
 		states:       &states{syms: syms, seqs: seqs, all: map[int]*state{}},
 		typeOf:       map[int]*nodeType{},
 		availability: map[int]float64{},

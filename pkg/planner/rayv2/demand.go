@@ -155,13 +155,19 @@ func addResources(sum, r Resources) Resources {
 // placeRequests places what fits of the tasks and actors.
 func (s *scheduler) placeRequests() error {
 	s.out.Requests = make([]Outcome, len(s.in.Requests))
+	s.packer.final = true
 	p, err := s.pack(s.nodes, s.shapes.runsOf(s.demands(s.in.Requests)), fromDemand)
 	if err != nil {
 		return err
 	}
 	s.nodes = p.picked
-	for _, sh := range p.shares {
-		s.record(&s.out.Requests[sh.index], sh)
+	first := make([]Share, len(p.shares))
+	for i, sh := range p.shares {
+		out := &s.out.Requests[sh.index]
+		if out.On == nil {
+			out.On = first[i : i : i+1] // most have no second
+		}
+		s.record(out, sh)
 	}
 	for i := range p.runs {
 		r := &p.runs[i]

@@ -136,7 +136,7 @@ type link struct {
 type sequences map[link]int
 
 func (s sequences) append(head, item int, value float64) int {
-	l := link{head, item, math.Float64bits(value + 0)} // no negative zero
+	l := link{head, item, bitsOf(value)}
 	n, ok := s[l]
 	if !ok {
 		n = len(s) + 1
@@ -144,6 +144,9 @@ func (s sequences) append(head, item int, value float64) int {
 	}
 	return n
 }
+
+// bitsOf is equal for equal numbers: there is no negative zero.
+func bitsOf(v float64) uint64 { return math.Float64bits(v + 0) }
 
 func (s sequences) ints(items ...int) int {
 	n := 0

@@ -120,10 +120,16 @@ func (s *states) intern(st state) *state {
 	if have, ok := s.all[key]; ok {
 		return have
 	}
-	st.call, st.class, st.twins, st.utilKnown = 0, nil, nil, false
-	st.rest = [sources][]float64{}
-	s.all[key] = &st
-	return &st
+	s.all[key] = st.fresh()
+	return s.all[key]
+}
+
+// fresh is a copy without the notes about the original.
+func (st *state) fresh() *state {
+	out := *st
+	out.call, out.class, out.twins, out.utilKnown = 0, nil, nil, false
+	out.rest = [sources][]float64{}
+	return &out
 }
 
 func (s *states) usage(u *usage) int {

@@ -28,13 +28,15 @@ func (s *shapes) runsOf(requests []request) []run {
 	}
 	slices.SortFunc(sorted, s.compareRequests)
 	runs := make([]run, 0, len(sorted))
+	parts := make([]part, 0, len(sorted)) // those of a run follow each other
 	for _, r := range sorted {
 		if n := len(runs); n == 0 || runs[n-1].shape != r.shape {
 			runs = append(runs, run{shape: r.shape, users: -1})
 		}
 		last := &runs[len(runs)-1]
 		last.left += r.count
-		last.parts = append(last.parts, part{r.index, r.count})
+		parts = append(parts, part{r.index, r.count})
+		last.parts = parts[len(parts)-1-len(last.parts):]
 	}
 	return runs
 }
@@ -52,6 +54,7 @@ type share struct {
 type packer struct {
 	*scheduler
 	src    source
+	final  bool // no call follows, so that no state is looked for again
 	runs   []run
 	left   int64
 	picked []*node // new in every call
@@ -65,6 +68,7 @@ type packer struct {
 	heap  []*candidate
 	last  int // the place of the next candidate that is put last
 	users []user
+	void  int // the first of the users that are out of date, or -1
 
 	index  index
 	failed []int // by shape: the tick in which it failed
@@ -89,7 +93,7 @@ func (p *packer) begin(nodes []*node, runs []run, src source) {
 	}
 	n := len(nodes)
 	p.picked = make([]*node, 0, n)
-	p.shares, p.users, p.heap = p.shares[:0], p.users[:0], p.heap[:0]
+	p.shares, p.users, p.void, p.heap = p.shares[:0], p.users[:0], -1, p.heap[:0]
 	p.taken = append(p.taken[:0], make([]bool, n)...)
 	p.spent = append(p.spent[:0], make([]bool, n)...)
 	p.chain = append(p.chain[:0], make([]int, n)...)

@@ -2,6 +2,7 @@ package rayv2
 
 import (
 	"cmp"
+	"encoding/binary"
 	"slices"
 )
 
@@ -76,8 +77,9 @@ type shapes struct {
 	syms *symbols
 	seqs sequences
 	gpu  int
-	// plain has the shapes with amounts only, by the number of the amounts.
-	plain map[int]*shape
+	// plain has the shapes with amounts only, by the bytes of the amounts.
+	plain map[string]*shape
+	bytes []byte
 	byID  map[int]*shape
 	list  []*shape
 	// ranks is the largest number of selectors of any shape.
@@ -86,7 +88,7 @@ type shapes struct {
 
 // request reads one entry of a demand.
 func (s *shapes) request(r *Request, index int, count int64) request {
-	list := s.syms.amounts(nil, r.Resources)
+	list := s.syms.amounts(make([]amount, 0, len(r.Resources)), r.Resources)
 	sum := 0.0
 	for _, a := range list {
 		sum += a.value
@@ -108,12 +110,10 @@ func (s *shapes) placement(list []PlacementConstraint) []placement {
 
 // shape finds or makes the shape of a request, whose amounts are sorted.
 func (s *shapes) shape(list []amount, placements []placement, selectors []Selector) *shape {
-	key, known := s.seqs.amounts(list), s.byID
 	if len(placements) == 0 && len(selectors) == 0 {
-		known = s.plain
-	} else {
-		key = s.seqs.ints(key, len(placements))
+		return s.plainShape(list)
 	}
+	key := s.seqs.ints(s.seqs.amounts(list), len(placements))
 	for _, c := range placements {
 		key = s.seqs.append(s.seqs.append(s.seqs.append(key, int(c.kind), 0), c.key, 0), c.value, 0)
 	}
@@ -123,23 +123,45 @@ func (s *shapes) shape(list []amount, placements []placement, selectors []Select
 		reqs = append(reqs, rs)
 		key = s.seqs.append(key, id, 0)
 	}
-	if sh, ok := known[key]; ok {
+	sh, ok := s.byID[key]
+	if !ok {
+		sh = s.add(&shape{amounts: list, placement: placements, selectors: reqs})
+		s.byID[key] = sh
+	}
+	return sh
+}
+
+// plainShape finds or makes the shape of a request for amounts alone.
+func (s *shapes) plainShape(list []amount) *shape {
+	s.bytes = s.bytes[:0]
+	for _, a := range list {
+		s.bytes = binary.LittleEndian.AppendUint64(s.bytes, uint64(a.name)) //nolint:gosec // names are numbered from zero
+		s.bytes = binary.LittleEndian.AppendUint64(s.bytes, bitsOf(a.value))
+	}
+	if sh, ok := s.plain[string(s.bytes)]; ok {
 		return sh
 	}
-	sh := &shape{id: len(s.list), amounts: list, placement: placements, selectors: reqs}
-	for _, a := range list {
+	sh := s.add(&shape{amounts: list})
+	s.plain[string(s.bytes)] = sh
+	return sh
+}
+
+// add completes a new shape.
+func (s *shapes) add(sh *shape) *shape {
+	sh.id = len(s.list)
+	sh.wants = make([]int, 0, len(sh.amounts))
+	for _, a := range sh.amounts {
 		if a.value > 0 {
 			sh.wants = append(sh.wants, a.name)
 		}
 		sh.namesGPU = sh.namesGPU || a.name == s.gpu
 	}
-	for _, c := range placements {
+	for _, c := range sh.placement {
 		if c.kind == AntiAffinity {
 			sh.anti = append(sh.anti, c.label)
 		}
 	}
-	s.ranks = max(s.ranks, len(reqs))
-	known[key] = sh
+	s.ranks = max(s.ranks, len(sh.selectors))
 	s.list = append(s.list, sh)
 	return sh
 }

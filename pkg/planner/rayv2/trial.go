@@ -160,6 +160,9 @@ func (p *packer) after(st *state, taken []taking) (*state, error) {
 	if len(p.labels) != len(st.labels) {
 		next.labels, next.labelsID = slices.Clone(p.labels), -1
 	}
+	if p.final {
+		return next.fresh(), nil
+	}
 	return p.states.intern(next), nil
 }
 
