@@ -132,6 +132,15 @@ func BenchmarkSchedule(b *testing.B) {
 	}
 }
 
+// BenchmarkScheduleSmall is one of many small clusters: a head and three workers
+// with a few tasks and a gang.
+func BenchmarkScheduleSmall(b *testing.B) {
+	in := fleet(4, true)
+	in.Requests = fewShapes(20)
+	in.Gangs = gangsOf(in.Requests[:2], 2)
+	runSchedule(b, in)
+}
+
 // BenchmarkScheduleGangs has 4000 different requests in gangs of four, of all
 // strategies, on 400 different nodes.
 func BenchmarkScheduleGangs(b *testing.B) {

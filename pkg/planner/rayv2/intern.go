@@ -171,3 +171,16 @@ func (s sequences) labels(list []label) int {
 	}
 	return n
 }
+
+// stock is memory from which many small slices are cut.
+type stock[T any] struct{ left []T }
+
+// cut is an empty slice with room for n.
+func (s *stock[T]) cut(n int) []T {
+	if cap(s.left)-len(s.left) < n {
+		s.left = make([]T, 0, max(n, min(2*cap(s.left), 1024), 16))
+	}
+	from := len(s.left)
+	s.left = s.left[:from+n]
+	return s.left[from : from : from+n]
+}

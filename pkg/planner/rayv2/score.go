@@ -21,25 +21,20 @@ type score struct {
 }
 
 func (a *score) compare(b *score) int {
-	if c := cmp.Compare(a.rank, b.rank); c != 0 {
-		return c
-	}
-	if a.gpuOK != b.gpuOK {
+	switch {
+	case a.rank != b.rank:
+		return cmp.Compare(a.rank, b.rank)
+	case a.gpuOK != b.gpuOK:
 		return boolNumber(a.gpuOK) - boolNumber(b.gpuOK)
+	case a.kinds != b.kinds:
+		return cmp.Compare(a.kinds, b.kinds)
+	case a.least != b.least:
+		return cmp.Compare(a.least, b.least)
+	case a.mean != b.mean:
+		return cmp.Compare(a.mean, b.mean)
 	}
-	if c := cmp.Compare(a.kinds, b.kinds); c != 0 {
-		return c
-	}
-	if c := cmp.Compare(a.least, b.least); c != 0 {
-		return c
-	}
-	if c := cmp.Compare(a.mean, b.mean); c != 0 {
-		return c
-	}
-	if c := cmp.Compare(a.recoverable, b.recoverable); c != 0 {
-		return c
-	}
-	return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.availability, b.availability))
+	return cmp.Or(cmp.Compare(a.recoverable, b.recoverable), cmp.Compare(a.priority, b.priority),
+		cmp.Compare(a.availability, b.availability))
 }
 
 // errUtilisation is Ray's assertion on a node whose available amount is

@@ -2,7 +2,6 @@ package rayv2
 
 import (
 	"cmp"
-	"encoding/binary"
 	"slices"
 )
 
@@ -84,11 +83,15 @@ type shapes struct {
 	list  []*shape
 	// ranks is the largest number of selectors of any shape.
 	ranks int
+
+	made    stock[shape]
+	wants   stock[int]
+	amounts stock[amount]
 }
 
 // request reads one entry of a demand.
 func (s *shapes) request(r *Request, index int, count int64) request {
-	list := s.syms.amounts(make([]amount, 0, len(r.Resources)), r.Resources)
+	list := s.syms.amounts(s.amounts.cut(len(r.Resources)), r.Resources)
 	sum := 0.0
 	for _, a := range list {
 		sum += a.value
@@ -125,7 +128,7 @@ func (s *shapes) shape(list []amount, placements []placement, selectors []Select
 	}
 	sh, ok := s.byID[key]
 	if !ok {
-		sh = s.add(&shape{amounts: list, placement: placements, selectors: reqs})
+		sh = s.add(shape{amounts: list, placement: placements, selectors: reqs})
 		s.byID[key] = sh
 	}
 	return sh
@@ -135,21 +138,26 @@ func (s *shapes) shape(list []amount, placements []placement, selectors []Select
 func (s *shapes) plainShape(list []amount) *shape {
 	s.bytes = s.bytes[:0]
 	for _, a := range list {
-		s.bytes = binary.LittleEndian.AppendUint64(s.bytes, uint64(a.name)) //nolint:gosec // names are numbered from zero
-		s.bytes = binary.LittleEndian.AppendUint64(s.bytes, bitsOf(a.value))
+		s.bytes = appendBits(appendBits(s.bytes, uint64(a.name)), bitsOf(a.value)) //nolint:gosec // names are numbered from zero
 	}
 	if sh, ok := s.plain[string(s.bytes)]; ok {
 		return sh
 	}
-	sh := s.add(&shape{amounts: list})
+	sh := s.add(shape{amounts: list})
 	s.plain[string(s.bytes)] = sh
 	return sh
 }
 
+func appendBits(b []byte, v uint64) []byte {
+	return append(b, byte(v), byte(v>>8), byte(v>>16), byte(v>>24), byte(v>>32), byte(v>>40), byte(v>>48), byte(v>>56)) //nolint:gosec // byte by byte
+}
+
 // add completes a new shape.
-func (s *shapes) add(sh *shape) *shape {
+func (s *shapes) add(made shape) *shape {
+	sh := &s.made.cut(1)[:1][0]
+	*sh = made
 	sh.id = len(s.list)
-	sh.wants = make([]int, 0, len(sh.amounts))
+	sh.wants = s.wants.cut(len(sh.amounts))
 	for _, a := range sh.amounts {
 		if a.value > 0 {
 			sh.wants = append(sh.wants, a.name)
