@@ -44,7 +44,7 @@ func (p *planning) herd() {
 	chosen := map[*nodeState]bool{}
 	mark, added := p.mark(), 0
 	for _, n := range nodes {
-		may := spare[n.group] > 0 && !n.herdTo && (n.SoftTaint != nil || added < maxHerd) && p.fitsElsewhere(n, chosen)
+		may := spare[n.group] > 0 && !n.herdTo && (n.SoftTaint != nil || added < maxHerd && !n.cordoning) && p.fitsElsewhere(n, chosen)
 		switch {
 		case may:
 			chosen[n] = true
@@ -52,9 +52,6 @@ func (p *planning) herd() {
 			if n.SoftTaint == nil {
 				added++
 				p.soft(n, StepSoftTaint, ReasonHerd)
-				if n.cordoning {
-					continue // its removal has been told (rule I12); cancelled, it is still the emptiest
-				}
 				p.decideNode(n, OutcomeHold, ReasonHerd, fmt.Sprintf("carries %d pods that would fit on others; new pods are asked to prefer those", len(n.pods)))
 			}
 		case n.SoftTaint != nil:
@@ -72,7 +69,7 @@ func (p *planning) herdable(n *nodeState) bool {
 		n.herdWhy = ReasonRemovalDisabled
 	case n.group.RollingOut:
 		n.herdWhy = ReasonRollout
-	case n.wanted != "" || n.group.growth() > 0:
+	case n.wanted != "" || n.receives != "" || n.group.growth() > 0: // pods are to come here
 		n.herdWhy = ReasonWanted
 	case n.Keep != "":
 		n.herdWhy = ReasonKept
@@ -99,7 +96,7 @@ func (p *planning) fitsElsewhere(n *nodeState, chosen map[*nodeState]bool) bool 
 			continue
 		}
 		s := p.shape(&pod.Shape)
-		b, i := p.fullest(s, func(o *nodeState) bool { return o != n && !chosen[o] && len(o.pods) > 0 })
+		b, i := p.fullest(s, func(o *nodeState) bool { return o != n && !chosen[o] && !o.cordoning && len(o.pods) > 0 })
 		if b == nil {
 			p.rollback(mark)
 			return false

@@ -35,8 +35,9 @@ type leading struct {
 	// the cheapest nodes, and dearer what was opened so far beyond the wish.
 	nominal []int64
 	dearer  int64
-	// sure counts the waiting pods that the minimum wants.
-	sure map[string]int64
+	// sure counts the waiting pods that the minimum wants, surplus those that
+	// nothing wants or finds room for.
+	sure, surplus map[string]int64
 }
 
 // refusal is why a Ray node could not be added.
@@ -72,7 +73,7 @@ func (l *leading) resolve() {
 }
 
 func newLeading(p *planning, c *clusterState) *leading {
-	l := &leading{rayTables: newRayTables(c.RayCluster), p: p, c: c, opened: map[string]int64{}, waiting: map[string][]*shape{}, sure: map[string]int64{}}
+	l := &leading{rayTables: newRayTables(c.RayCluster), p: p, c: c, opened: map[string]int64{}, waiting: map[string][]*shape{}, sure: map[string]int64{}, surplus: map[string]int64{}}
 	for i := range c.WorkerGroups {
 		w := &c.WorkerGroups[i]
 		l.empty = append(l.empty, l.newBin(w.RayResources, w.Labels, 1))
@@ -173,6 +174,7 @@ func (l *leading) reportUnwanted() {
 	for i := range l.c.WorkerGroups {
 		w := &l.c.WorkerGroups[i]
 		if n := int64(len(l.waiting[w.Name])); n > 0 {
+			l.surplus[w.Name] = n
 			l.p.decideSurplus(l.c, w.Name, n)
 		}
 	}

@@ -18,6 +18,8 @@ type unit struct {
 	pods  []*Pod
 	bins  []*rayBin
 	total []*rayBin
+	// surplus units have been asked for, and this plan puts nothing on them.
+	surplus bool
 	// needed tells what holds the unit, if anything.
 	needed string
 }
@@ -69,12 +71,19 @@ func (p *planning) need(c *clusterState) *needs {
 			n.list(w)
 		}
 	}
+	n.markSurplus()
+	last := map[bool]int{true: 1}
 	slices.SortStableFunc(n.units, func(a, b *unit) int {
-		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.order, b.order), cmp.Compare(a.group.Name, b.group.Name), cmp.Compare(a.name, b.name))
+		return cmp.Or(cmp.Compare(last[a.surplus], last[b.surplus]), cmp.Compare(a.kind, b.kind), cmp.Compare(a.order, b.order), cmp.Compare(a.group.Name, b.group.Name), cmp.Compare(a.name, b.name))
 	})
 	n.constrain()
 	n.serve()
 	n.minimum()
+	for _, u := range n.units { // what this plan finds room for is not taken back by it
+		if u.kind == unitPending && !u.surplus && u.needed == "" {
+			u.needed = "demand"
+		}
+	}
 	n.verify()
 	n.settle()
 	return n

@@ -110,3 +110,29 @@ func (n *needs) inOrder(stays func(*unit) bool, head func(*RayNode) Resources, o
 	}
 	return append(out, coming...)
 }
+
+// markSurplus tells apart the waiting pods that this plan finds a use and room
+// for from the others.
+func (n *needs) markSurplus() {
+	l := n.p.leads[n.c]
+	if l == nil {
+		return
+	}
+	for i := range n.c.WorkerGroups {
+		w := &n.c.WorkerGroups[i]
+		left, owed := l.surplus[w.Name]/w.hosts(), n.c.uncreated(w)/w.hosts()
+		for _, u := range slices.Backward(n.units) {
+			if u.group != w || left == 0 {
+				continue
+			}
+			switch {
+			case u.kind == unitUncreated && owed > 0:
+				owed--
+			case u.kind != unitPending:
+				continue
+			}
+			u.surplus = true
+			left--
+		}
+	}
+}

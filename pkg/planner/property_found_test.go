@@ -2,8 +2,10 @@ package planner_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
@@ -30,4 +32,68 @@ func TestMinSizeWithinHeadroom(t *testing.T) {
 	plan, _ = planner.Make(s, m)
 	assert.Equal(t, []string{"Grow 0→1", "Grow 0→1"}, short(plan), tell(plan))
 	assert.Equal(t, planner.ReasonAtMax, reasonOf(plan, "pod x/p"), tell(plan))
+}
+
+// TestNoSoftTaintOnANodeThatGoes: a vacant node that this plan cordons gets no
+// soft taint beside it, and one decision.
+func TestNoSoftTaintOnANodeThatGoes(t *testing.T) {
+	s, m := plain()
+	s.Pods, s.Policy.SoftTaints, s.Policy.VacantHold = nil, true, 0
+	machine(&s, "a", time.Hour, true)
+	plan, _ := planner.Make(s, m)
+	require.Equal(t, []string{"Cordon a"}, short(plan), tell(plan))
+	assert.Equal(t, planner.ReasonVacant, reasonOf(plan, "a"))
+}
+
+// TestNoSoftTaintOnANodeThatReceives: the pod of one node is to be moved to
+// another. A soft taint on that one would keep the pod off it, the removal would
+// be cancelled, and both would begin anew, for ever.
+func TestNoSoftTaintOnANodeThatReceives(t *testing.T) {
+	s, m := plain()
+	s.Pods, s.Policy.SoftTaints, s.Policy.VacantHold = nil, true, 0
+	machine(&s, "a", time.Hour, true)
+	machine(&s, "b", time.Hour, true)
+	onNode(&s, "a", "p", 1000)
+	onNode(&s, "b", "q", 1000)
+	c := carry(s)
+	var steps []string
+	for range 8 {
+		plan, next := planner.Make(c.s, m)
+		for _, st := range plan.Steps {
+			c.take(st)
+			if st.Kind == planner.StepUncordon {
+				t.Fatalf("the removal is taken back\n%s", tell(plan))
+			}
+		}
+		steps = append(steps, short(plan)...)
+		c.settle(plan)
+		c.pass(roundTime)
+		m = next
+	}
+	assert.Len(t, c.s.Nodes, 1, "all fits on one: %v", steps)
+}
+
+// TestWhatIsTakenBackIsNotBoughtFor: request_resources would fit on either of two
+// pods that wait, and only the smaller one finds a node. That one is kept, and
+// the other is taken back.
+func TestWhatIsTakenBackIsNotBoughtFor(t *testing.T) {
+	s, m := led()
+	c := &s.RayClusters[0]
+	s.Machines, s.Nodes, s.Pods, c.RayNodes, s.NodeGroups[0].Replicas = nil, nil, nil, nil, 0
+	large := planner.Resources{planner.ResourceCPU: 8000}
+	small := planner.Resources{planner.ResourceCPU: 2000}
+	c.WorkerGroups = []planner.WorkerGroup{
+		{Name: "large", Replicas: 1, Max: 1, RayResources: large, Pod: planner.PodShape{Requests: large}},
+		{Name: "small", Replicas: 1, Max: 1, RayResources: small, Pod: planner.PodShape{Requests: small}},
+	}
+	m.Unwanted = map[string]time.Time{}
+	for i := range c.WorkerGroups {
+		p := workerPod(c, &c.WorkerGroups[i], 0, 0, "")
+		p.Unschedulable = true
+		s.Pods = append(s.Pods, p)
+		m.Unwanted[p.UID] = noon.Add(-time.Minute)
+	}
+	c.Constraints = []planner.Request{{Resources: planner.Resources{planner.ResourceCPU: 500}, Count: 1}}
+	plan, _ := planner.Make(s, m)
+	assert.Equal(t, []string{"Grow 0→1", "ShrinkWorkers 1→0 r-large-0-0"}, short(plan), tell(plan))
 }

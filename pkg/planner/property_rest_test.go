@@ -1,0 +1,177 @@
+package planner_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/tandem-autoscaler/tandem/pkg/planner"
+)
+
+// settling runs plans in a perfect world until nothing moves.
+type settling struct {
+	*carrying
+
+	t     *rapid.T
+	m     planner.Memory
+	moved bool                                 // a pod was evicted
+	told  []string                             // the plans so far, for a failure
+	each  func(round int, plan planner.Plan)   // looks at every plan
+	crash func(round, step int) (crashes bool) // whether the round ends after the step
+}
+
+const (
+	mostRounds = 60
+	roundTime  = 30 * time.Second // below a jump of the clock
+)
+
+// rest runs until three rounds in a row take no step, and returns the last plan.
+func (r *settling) rest() planner.Plan {
+	quiet := 0
+	for round := range mostRounds {
+		plan, next := planner.Make(r.s, r.m)
+		if err := planner.Check(r.s, plan); err != nil {
+			r.fail("%v", err)
+		}
+		r.told = append(r.told, fmt.Sprintf("round %d\n%s", round, tell(plan)))
+		if r.each != nil {
+			r.each(round, plan)
+		}
+		r.m = next
+		for i, st := range plan.Steps {
+			r.take(st)
+			r.moved = r.moved || st.Kind == planner.StepEvict
+			if r.crash != nil && r.crash(round, i) {
+				r.m = planner.Memory{} // the next coordinator knows nothing
+				break
+			}
+		}
+		r.settle(plan)
+		r.pass(roundTime)
+		if quiet++; len(plan.Steps) > 0 {
+			quiet = 0
+		}
+		if quiet == 4 { // longer than the longest hold
+			return plan
+		}
+	}
+	if slices.ContainsFunc(r.s.Pods, func(p planner.Pod) bool { return p.Node == "" && p.RayCluster != "" }) {
+		r.t.Skip("a Ray pod that waits for ever makes and loses room for others")
+	}
+	r.fail("I6: no rest after %d rounds", mostRounds)
+	return planner.Plan{}
+}
+
+func (r *settling) fail(format string, a ...any) {
+	r.t.Helper()
+	told := r.told
+	if len(told) > 6 {
+		told = append(told[:2:2], told[len(told)-4:]...)
+	}
+	r.t.Fatalf(format+"\n%s", append(a, strings.Join(told, "\n"))...)
+}
+
+// TestRulesAtRest carries plans out in a perfect calm world whose demand stays,
+// until nothing moves: the first plan asks for all that any of them asks for,
+// whatever is removed meanwhile and whatever is forgotten (I5, I8); no group
+// turns round more than once (I6); nothing that was served is unserved, and no
+// Ray node that works is lost.
+func TestRulesAtRest(t *testing.T) {
+	rapid.Check(t, rulesAtRest)
+}
+
+func rulesAtRest(t *rapid.T) {
+	s, m := drawWide(t, true)
+	r := &settling{carrying: carry(s), t: t, m: m}
+	restart := rapid.IntRange(-1, 4).Draw(t, "restart")
+	way, turns := map[string]planner.StepKind{}, map[string]int{}
+	busy, lost, room := working(s), int64(0), r.planned() > 1
+	var rays int64 // what Ray asks for; it may ask for more as its own pods come
+	r.each = func(round int, plan planner.Plan) {
+		before := rays
+		if rays = r.raysTarget(plan); round > 0 && rays > before {
+			t.Skip("Ray itself asks for more")
+		}
+		if round == 0 {
+			lost = unmetCount(plan)
+		}
+		// Where not all can be served, what is may change as pods become Ray nodes.
+		if n := unmetCount(plan); n > lost && lost == 0 {
+			r.fail("I8: %d are unserved, none before", n)
+		}
+		for _, st := range plan.Steps {
+			if round > 0 && !room && (st.Kind == planner.StepGrow || st.Kind == planner.StepGrowWorkers) {
+				r.fail("I5: in round %d, %s", round, tellStep(st))
+			}
+			if st.Kind == planner.StepGrow || st.Kind == planner.StepRemove {
+				if before, ok := way[st.Group]; ok && before != st.Kind {
+					turns[st.Group]++
+				}
+				way[st.Group] = st.Kind
+			}
+		}
+		room = room || wantsRoom(plan) || r.planned() > 1
+		if round == restart {
+			r.m = planner.Memory{}
+		}
+	}
+	r.rest()
+	for group, n := range turns {
+		if n > 1 && !room {
+			r.fail("I6: %s turned round %d times", group, n)
+		}
+	}
+	for id := range busy {
+		if !working(r.s)[id] {
+			r.fail("I1: Ray node %s is lost", id)
+		}
+	}
+}
+
+// wantsRoom tells whether something is unmet that may be met once others have
+// gone: growth in a later round is for that.
+func wantsRoom(plan planner.Plan) bool {
+	return slices.ContainsFunc(plan.Decisions, func(d planner.Decision) bool {
+		never := d.Reason == planner.ReasonNoWorkerGroup || d.Reason == planner.ReasonLabels || d.Reason == planner.ReasonDoesNotFit
+		return d.Outcome == planner.OutcomeUnmet && !never
+	})
+}
+
+// planned counts the clusters that are planned for. What two of them are to have
+// may change places on the nodes of both, so a later round may buy for one.
+func (r *settling) planned() (n int) {
+	for _, c := range r.s.RayClusters {
+		if c.Mode != planner.ModeOff {
+			n++
+		}
+	}
+	return n
+}
+
+// raysTarget is how many replicas the clusters in follow mode are to have.
+func (r *settling) raysTarget(plan planner.Plan) (n int64) {
+	for _, w := range plan.WorkerGroups {
+		if r.cluster(w.RayCluster).Mode == planner.ModeFollow {
+			n += w.Target
+		}
+	}
+	return n
+}
+
+// working are the Ray nodes that work. The pods of a cluster in mode off are
+// ordinary ones, which may be moved.
+func working(s planner.Snapshot) map[string]bool {
+	out := map[string]bool{}
+	for _, c := range s.RayClusters {
+		for _, n := range c.RayNodes {
+			if n.Status == planner.RayNodeRunning && c.Mode != planner.ModeOff {
+				out[n.ID] = true
+			}
+		}
+	}
+	return out
+}
