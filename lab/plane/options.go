@@ -40,9 +40,9 @@ type Host struct {
 // defaults: two seconds, one second, no jitter.
 type VMTimes struct {
 	// Boot is the time until the VM is powered on.
-	Boot metav1.Duration `json:"boot,omitempty"`
+	Boot metav1.Duration `json:"boot,omitzero"`
 	// Node is the time from power-on until the Node object appears.
-	Node metav1.Duration `json:"node,omitempty"`
+	Node metav1.Duration `json:"node,omitzero"`
 	// Jitter is the share of each time that varies, a decimal such as "0.2".
 	Jitter string `json:"jitter,omitempty"`
 }
@@ -91,7 +91,7 @@ type Options struct {
 	// Hosts bound the VMs; empty means no bound.
 	Hosts []Host `json:"hosts,omitempty"`
 	// VM times of every Machine, unless a pool overrides them.
-	VM VMTimes `json:"vm,omitempty"`
+	VM VMTimes `json:"vm,omitzero"`
 
 	// MaxStarting bounds how many Ray containers start at a time (default 3).
 	MaxStarting int `json:"maxStarting,omitempty"`
