@@ -1,7 +1,9 @@
 package planner_test
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +72,9 @@ func TestRulesForMoreDemand(t *testing.T) {
 			return
 		}
 		s.RayClusters = append([]planner.RayCluster(nil), s.RayClusters...)
+		slices.SortFunc(s.RayClusters, func(a, b planner.RayCluster) int {
+			return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+		})
 		c := &s.RayClusters[len(s.RayClusters)-1]
 		c.Requests = append([]planner.Request{{Resources: small, Count: rapid.Int64Range(1, 20).Draw(t, "more")}}, c.Requests...)
 		more, _ := planner.Make(s, m)
