@@ -83,9 +83,12 @@ demo: $(COORDINATOR) $(LAB) $(VENV)/.installed ## Run the main job on real parts
 	$(LAB) run lab/scenarios/demo.yaml --coordinator $(COORDINATOR) --venv $(VENV) --report $(BIN)/demo.json $(if $(KEEP),--keep)
 	@echo "The report is bin/demo.json. To keep the lab open afterwards, and poke at it with kubectl and a Python driver: make demo KEEP=1"
 
-.PHONY: lint lint-lab unit check
+.PHONY: lint lint-bench lint-lab unit check
 lint: $(BIN)/golangci-lint-$(GOLANGCI) ## Lint the root module
 	$(BIN)/golangci-lint-$(GOLANGCI) run ./...
+
+lint-bench: $(BIN)/golangci-lint-$(GOLANGCI) ## Lint the comparison with Karpenter
+	cd bench && $(BIN)/golangci-lint-$(GOLANGCI) run --config ../.golangci.yml --timeout 30m ./...
 
 lint-lab: $(BIN)/golangci-lint-$(GOLANGCI) ## Lint the lab (minutes the first time: it depends on all of Kubernetes)
 	cd lab && $(BIN)/golangci-lint-$(GOLANGCI) run --config ../.golangci.yml --build-tags e2e --timeout 30m ./...

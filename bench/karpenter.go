@@ -67,7 +67,7 @@ func usualPools(w *work) []pool {
 // tunedPools has one NodePool per type, the cheapest core first, limited to
 // the type's stock.
 func tunedPools(w *work) []pool {
-	var out []pool
+	out := make([]pool, 0, len(w.types))
 	for i := range w.types {
 		t := &w.types[i]
 		out = append(out, pool{name: t.name, types: []int{i}, limit: t.cpu * t.stock, taint: w.taint && t.gpu > 0})
@@ -78,7 +78,7 @@ func tunedPools(w *work) []pool {
 	}
 	slices.SortStableFunc(out, func(a, b pool) int { return cmp.Compare(perCore(a), perCore(b)) })
 	for i := range out {
-		out[i].weight = int32(max(1, 100-i)) //nolint:gosec // at most 100
+		out[i].weight = int32(max(1, 100-i))
 	}
 	return out
 }
@@ -100,7 +100,7 @@ func solve(ctx context.Context, w *work, pools []pool) (plan, error) {
 		PreferencePolicy: options.PreferencePolicyRespect, MinValuesPolicy: options.MinValuesPolicyStrict,
 		IgnoreDRARequests: true, CPURequests: 1000,
 	})
-	var nodePools []*v1.NodePool
+	nodePools := make([]*v1.NodePool, 0, len(pools))
 	byPool := map[string][]*cloudprovider.InstanceType{}
 	for _, p := range pools {
 		nodePools = append(nodePools, p.nodePool())

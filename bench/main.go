@@ -116,12 +116,12 @@ func compare(ctx context.Context, c comparison) error {
 			return err
 		}
 		for _, p := range c.planners {
-			fmt.Fprintf(c.progress, "== %s: %d pods of %d shapes, %d types: %s\n", bc.name, w.pods(), len(w.shapes), len(w.types), p.name)
+			_, _ = fmt.Fprintf(c.progress, "== %s: %d pods of %d shapes, %d types: %s\n", bc.name, w.pods(), len(w.shapes), len(w.types), p.name)
 			r, err := measure(ctx, bc.name, w, p, c.runs)
 			if err != nil {
 				return fmt.Errorf("running %s on %s: %w", p.name, bc.name, err)
 			}
-			fmt.Fprintf(c.progress, "   %.4f s, cost %.3f\n", r.Seconds, r.Cost)
+			_, _ = fmt.Fprintf(c.progress, "   %.4f s, cost %.3f\n", r.Seconds, r.Cost)
 			rows = append(rows, r)
 			if p.ours && r.broken() {
 				broken = errors.Join(broken, fmt.Errorf("%w: %s: caps %v, invalid %q", errBroken, bc.name, r.CapsBroken, r.Invalid))

@@ -27,7 +27,7 @@ var planners = []planner{
 }
 
 func plannerNames() []string {
-	var out []string
+	out := make([]string, 0, len(planners))
 	for _, p := range planners {
 		out = append(out, p.name)
 	}
@@ -142,7 +142,7 @@ func write(out io.Writer, format string, rows []row) error {
 		return e.Encode(rows)
 	}
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "case\tplanner\ttime s\tCPU s\tnodes\tcost\tover cheapest\tpods left\tallocated MB\tallocations\tcaps broken")
+	_, _ = fmt.Fprintln(t, "case\tplanner\ttime s\tCPU s\tnodes\tcost\tover cheapest\tpods left\tallocated MB\tallocations\tcaps broken")
 	for i := range rows {
 		r := &rows[i]
 		over := "-"
@@ -153,7 +153,7 @@ func write(out io.Writer, format string, rows []row) error {
 		if r.broken() {
 			caps = "YES: " + strings.Join(append(r.CapsBroken, r.Invalid...), ", ")
 		}
-		fmt.Fprintf(t, "%s\t%s\t%.4f\t%.4f\t%d\t%.3f\t%s\t%d\t%.1f\t%d\t%s\n", r.Case, r.Planner, r.Seconds, r.CPUSeconds,
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%.4f\t%.4f\t%d\t%.3f\t%s\t%d\t%.1f\t%d\t%s\n", r.Case, r.Planner, r.Seconds, r.CPUSeconds,
 			r.Nodes, r.Cost, over, r.Left, float64(r.AllocatedBytes)/1e6, r.Allocations, caps)
 	}
 	return t.Flush()

@@ -77,7 +77,7 @@ var cases = []benchCase{
 }
 
 func caseNames() []string {
-	var out []string
+	out := make([]string, 0, len(cases))
 	for _, c := range cases {
 		out = append(out, c.name)
 	}
