@@ -81,7 +81,10 @@ func rulesAtRest(t *rapid.T) {
 	r := &settling{carrying: carry(s), t: t, m: m}
 	restart := rapid.IntRange(-1, 4).Draw(t, "restart")
 	way, turns := map[string]planner.StepKind{}, map[string]int{}
-	busy, lost, room := working(s), int64(0), r.planned() > 1
+	busy, lost := working(s), int64(0)
+	// Several who want nodes may take those that were bought for each other.
+	several := slices.ContainsFunc(s.Pods, func(p planner.Pod) bool { return p.Node == "" && p.RayCluster == "" })
+	room := r.planned() > 1 || several && r.planned() > 0
 	var rays int64 // what Ray asks for; it may ask for more as its own pods come
 	r.each = func(round int, plan planner.Plan) {
 		before := rays
