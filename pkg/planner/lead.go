@@ -108,7 +108,7 @@ func (l *leading) plan(unplaced []wantedPods) {
 	defer func() { l.p.tenant = "" }()
 	l.existing(unplaced)
 	l.sortRequests()
-	l.serveAll(l.choose())
+	l.serveBest()
 	clear(l.wish)
 	l.reportUnwanted()
 	l.targets()

@@ -74,21 +74,34 @@ func (t *trial) serves(other trial) bool {
 	return true
 }
 
-// choose finds the choice to carry out. One counts only if its wish comes true:
-// then the next plan, which finds the replicas asked for, makes the same one
-// (rule I5).
-func (l *leading) choose() choice {
+// serveBest serves in the plain way, and in a better one where that opens
+// replicas.
+func (l *leading) serveBest() {
 	// Each cluster has its part of what is left, and one of which a single trial
 	// takes much of that is served in the plain way.
 	start := l.p.work
 	floor := start - start/max(1, int64(len(l.p.leads)-l.p.led))
 	l.p.led++
+	mark, unmet := l.p.mark(), len(l.p.unmet)
+	plain := l.attempt(choice{way: l.ways()[0]})
+	if len(plain.opened) == 0 || start-l.p.work > (start-floor)/20 {
+		return // nothing is opened, or nothing can be
+	}
+	l.p.rollback(mark)
+	l.p.unmet = l.p.unmet[:unmet]
+	l.serveAll(l.choose(plain, floor))
+}
+
+// choose finds the choice to carry out; first is the trial of the plain way. One
+// counts only if its wish comes true: then the next plan, which finds the
+// replicas asked for, makes the same one (rule I5).
+func (l *leading) choose(first trial, floor int64) choice {
 	ways := l.ways()
-	var plain []trial
-	for _, w := range ways {
+	plain := []trial{first}
+	for _, w := range ways[1:] {
 		t := l.try(choice{way: w}, nil)
-		if len(t.opened) == 0 && (len(plain) == 0 || t.serves(plain[0])) || start-l.p.work > (start-floor)/20 && len(plain) == 0 {
-			return t.choice // nothing is opened, or nothing can be
+		if len(t.opened) == 0 && t.serves(first) {
+			return t.choice
 		}
 		plain = append(plain, t)
 	}
@@ -148,19 +161,26 @@ func (l *leading) cost(c choice) (cost int64) {
 // try serves everything with a choice, lets look at what came of it, and takes
 // all back.
 func (l *leading) try(c choice, look func()) trial {
-	mark, unmet, before := l.p.mark(), len(l.p.unmet), maps.Clone(l.opened)
-	t := trial{choice: c, opened: map[string]int64{}, left: l.serveAll(c)}
-	for name, n := range l.opened {
-		if n > before[name] {
-			t.opened[name] = n - before[name]
-		}
-	}
+	mark, unmet := l.p.mark(), len(l.p.unmet)
+	t := l.attempt(c)
 	if look != nil {
 		look()
 	}
 	l.p.rollback(mark)
 	l.p.unmet = l.p.unmet[:unmet]
 	l.wish = nil
+	return t
+}
+
+// attempt serves everything with a choice, and tells what came of it.
+func (l *leading) attempt(c choice) trial {
+	before := maps.Clone(l.opened)
+	t := trial{choice: c, opened: map[string]int64{}, left: l.serveAll(c)}
+	for name, n := range l.opened {
+		if n > before[name] {
+			t.opened[name] = n - before[name]
+		}
+	}
 	return t
 }
 
