@@ -33,10 +33,16 @@ func (p *planning) packed(items []*item) []purchase {
 // other here, because Kubernetes gives pods whole devices only. It tells whether
 // a group was kept from a pod because of its GPUs.
 func (p *planning) problem(items []*item, keepGPUs bool) (in packing.Problem, kept bool) {
+	// What is bought is up for choice again. Limits for several groups together
+	// may give all of it to one, so a bound must let every group have it.
+	var bought int64
+	for _, g := range p.groups {
+		bought = addSat(bought, g.buy)
+	}
 	for _, g := range p.groups {
 		c := packing.Class{Name: g.Key(), Capacity: g.dense, Price: g.price, Headroom: packing.Unlimited}
 		if g.Managed && g.Invalid == "" && g.blocked == "" && len(g.Capacity) > 0 {
-			c.Max = addSat(p.growRoom(g), g.buy)
+			c.Max = addSat(p.growRoom(g), bought)
 		}
 		in.Classes = append(in.Classes, c)
 	}
@@ -55,8 +61,9 @@ func (p *planning) problem(items []*item, keepGPUs bool) (in packing.Problem, ke
 
 // What the packing core may spend on a plan, in its units of work: in all for
 // all RayClusters, at a time for one choice of replicas and for comparing two
-// of them; and beyond that for the choice of nodes. It is some milliseconds: a
-// price that one more round would find is not worth a tick that is late.
+// of them; and beyond that for the choice of nodes. It is some milliseconds
+// each, and takes some ten of CPU in all where replicas are opened: a price that
+// one more round would find is not worth a tick that is late.
 var (
 	replicasBudget = packing.Work(6)
 	replicaBudget  = packing.Work(0.5)

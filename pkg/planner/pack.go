@@ -156,12 +156,9 @@ type item struct {
 	shape  *shape
 	demand string
 	left   int64
-	// unit is the least that one pod of the shape can cost, by its dominant
-	// share of the cheapest group that holds it.
-	unit int64
 }
 
-// items sums up what the fresh nodes hold, largest first.
+// items sums up what the fresh nodes hold, in an order of its own.
 func (p *planning) items() []*item {
 	byShape := map[kind]*item{}
 	var out []*item
@@ -177,17 +174,8 @@ func (p *planning) items() []*item {
 			it.left += pl.count * b.count
 		}
 	}
-	for _, it := range out {
-		it.unit = unbounded
-		for _, g := range p.groups {
-			if g.Managed && len(g.Capacity) > 0 && g.holds(it.shape) {
-				it.unit = min(it.unit, it.shape.shareOn(g))
-			}
-		}
-	}
 	slices.SortStableFunc(out, func(a, b *item) int {
-		return cmp.Or(cmp.Compare(b.shape.Requests[ResourceGPU], a.shape.Requests[ResourceGPU]), cmp.Compare(b.unit, a.unit),
-			cmp.Compare(a.demand, b.demand), cmp.Compare(a.shape.text, b.shape.text))
+		return cmp.Or(cmp.Compare(a.demand, b.demand), cmp.Compare(a.shape.text, b.shape.text))
 	})
 	return out
 }
