@@ -25,7 +25,7 @@ func translatePod(p *corev1.Pod) planner.Pod {
 		CreatedAt:   p.CreationTimestamp.UTC(),
 		Terminating: !p.DeletionTimestamp.IsZero(),
 		DaemonSet:   bound(p),
-		Shape:       kube.PodShape(&p.Spec),
+		Shape:       kube.PodShapeNow(p),
 	}
 	for i := range p.Status.Conditions {
 		switch c := &p.Status.Conditions[i]; c.Type { //nolint:exhaustive // The others say nothing about placement.
