@@ -229,14 +229,16 @@ func tenantOf(demand string) string {
 	return namespace
 }
 
-// tenantBound tells whether a limit of some tenant concerns what is bought:
-// the choice of nodes must not be made again then, for it does not know whose
-// pods it places.
+// tenantBound tells whether a limit of some tenant concerns what is placed: the
+// choice of nodes must not be made again then, for it does not know whose pods
+// it places, and one that is on its way to one tenant's pods may get another's.
 func (p *planning) tenantBound() bool {
-	for _, b := range p.fresh {
-		for _, pl := range b.placed {
-			if l := p.tenantLimit(tenantOf(pl.demand)); l != nil && (l.MaxMachines > 0 || l.MaxGPUs > 0) {
-				return true
+	for _, bins := range [][]*bin{p.bins, p.fresh} {
+		for _, b := range bins {
+			for _, pl := range b.placed {
+				if l := p.tenantLimit(tenantOf(pl.demand)); l != nil && (l.MaxMachines > 0 || l.MaxGPUs > 0) {
+					return true
+				}
 			}
 		}
 	}

@@ -34,12 +34,10 @@ func Make(s Snapshot, m Memory) (Plan, Memory) {
 // RayCluster needs.
 func (p *planning) demand() {
 	known := p.pendingPods()
+	p.twin = p.fork()
 	p.leads = map[*clusterState]*leading{}
 	for _, c := range p.clusters {
 		if c.planned() && c.Mode == ModeLead {
-			if p.twin == nil {
-				p.twin = p.fork()
-			}
 			p.leads[c] = newLeading(p, c)
 			known = append(known, p.leads[c].minimum()...)
 		}

@@ -16,29 +16,32 @@ func (p *planning) settle() {
 	if len(p.fresh) == 0 {
 		return
 	}
-	pods, items, greedy := p.placedPods(), p.items(), p.purchase()
+	pods := p.placedPods()
+	p.twin.work, p.twin.unmet = nodesBudget, p.unmet
+	best, ok := p.twin.bestPurchase(pods, p.items(), p.purchase())
+	p.proven = p.twin.proven
+	if !ok {
+		return // the greedy placement stays as it is, with a place for every pod
+	}
 	p.rollback(0)
-	p.work = nodesBudget
-	p.buy(p.bestPurchase(pods, items, greedy), pods)
+	p.buy(best, pods)
 }
 
-// bestPurchase finds the cheapest choice. Nothing may be placed so far.
-func (p *planning) bestPurchase(pods []wantedPods, items []*item, greedy purchase) purchase {
+// bestPurchase finds the cheapest choice, if one holds every pod. Nothing may be
+// placed so far.
+func (p *planning) bestPurchase(pods []wantedPods, items []*item, greedy purchase) (best purchase, ok bool) {
 	choices := append([]purchase{{nodes: make([]int64, len(p.groups))}, greedy}, p.packed(items)...) // perhaps none is needed
 	slices.SortStableFunc(choices, func(a, b purchase) int { return cmp.Compare(a.cost, b.cost) })
-	best := purchase{cost: unbounded}
+	best = purchase{cost: unbounded}
 	for i, c := range choices {
 		if c.cost >= best.cost || i > 0 && slices.Equal(c.nodes, choices[i-1].nodes) {
 			continue
 		}
-		if c, ok := p.carryOn(c, pods, best.cost); ok && c.cost < best.cost {
-			best = c
+		if c, holds := p.carryOn(c, pods, best.cost); holds && c.cost < best.cost {
+			best, ok = c, true
 		}
 	}
-	if best.nodes == nil {
-		return greedy
-	}
-	return best
+	return best, ok
 }
 
 // carryOn buys more until every pod finds room by best fit on what was chosen.

@@ -3,12 +3,15 @@ package planner
 // leastCost is what the plan would pay for nodes if it were settled now.
 func (p *planning) leastCost() int64 {
 	greedy := p.purchase()
-	if len(p.fresh) == 0 || p.twin == nil || p.tenantBound() {
+	if len(p.fresh) == 0 || p.tenantBound() {
 		return greedy.cost
 	}
 	p.twin.work = costBudget
-	best := p.twin.bestPurchase(p.placedPods(), p.items(), greedy)
+	best, ok := p.twin.bestPurchase(p.placedPods(), p.items(), greedy)
 	p.work -= costBudget - p.twin.work
+	if !ok {
+		return greedy.cost
+	}
 	return best.cost
 }
 
