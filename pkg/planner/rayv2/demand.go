@@ -85,9 +85,9 @@ func (s *scheduler) placeGangs() error {
 		return cmp.Or(cmp.Compare(b.constraints, a.constraints),
 			cmp.Compare(len(s.in.Gangs[b.index].Bundles), len(s.in.Gangs[a.index].Bundles)))
 	})
-	s.out.Gangs = make([]Outcome, len(s.in.Gangs))
+	s.out.Gangs, s.out.Bundles = make([]Outcome, len(s.in.Gangs)), make([][]int, len(s.in.Gangs))
 	for _, e := range order {
-		requests, err := s.merge(s.in.Gangs[e.index].Bundles)
+		requests, of, err := s.merge(s.in.Gangs[e.index].Bundles)
 		if err != nil {
 			return err
 		}
@@ -97,24 +97,35 @@ func (s *scheduler) placeGangs() error {
 		}
 		if !s.acceptWhole(p, &s.out.Gangs[e.index]) {
 			s.out.InfeasibleGangs = append(s.out.InfeasibleGangs, e.index)
+			continue
 		}
+		on := make([]int, len(requests)) // each request is one
+		for _, sh := range p.shares {
+			on[sh.index] = sh.instance
+		}
+		for i, request := range of {
+			of[i] = on[request]
+		}
+		s.out.Bundles[e.index] = of
 	}
 	return nil
 }
 
 // merge makes one request of the bundles that share an affinity and their
-// selectors; merged requests follow the others.
-func (s *scheduler) merge(bundles []Request) ([]request, error) {
-	var out []request
+// selectors; merged requests follow the others. It tells of each bundle which
+// request it is in.
+func (s *scheduler) merge(bundles []Request) (out []request, of []int, err error) {
+	of = make([]int, len(bundles))
 	var merged []Request
 	at := map[int]int{}
 	for i := range bundles {
 		b := &bundles[i]
 		if len(b.Placement) > 1 {
-			return nil, roundFails(errPlacement)
+			return nil, nil, roundFails(errPlacement)
 		}
 		if len(b.Placement) == 0 || b.Placement[0].Kind != Affinity {
-			out = append(out, s.shapes.request(b, 0, 1))
+			of[i] = len(out)
+			out = append(out, s.shapes.request(b, len(out), 1))
 			continue
 		}
 		key := s.shapes.seqs.ints(s.syms.id(b.Placement[0].Label), s.syms.id(b.Placement[0].Value))
@@ -129,11 +140,18 @@ func (s *scheduler) merge(bundles []Request) ([]request, error) {
 			merged = append(merged, Request{Placement: b.Placement, Selectors: b.Selectors})
 		}
 		merged[j].Resources = addResources(merged[j].Resources, b.Resources)
+		of[i] = -1 - j // until it is known where the merged ones begin
 	}
+	single := len(out)
 	for i := range merged {
-		out = append(out, s.shapes.request(&merged[i], 0, 1))
+		out = append(out, s.shapes.request(&merged[i], len(out), 1))
 	}
-	return out, nil
+	for i, request := range of {
+		if request < 0 {
+			of[i] = single - 1 - request
+		}
+	}
+	return out, of, nil
 }
 
 // addResources adds the amounts one after the other; new names go to the end.

@@ -32,6 +32,10 @@ type Output struct {
 	Requests    []Outcome
 	Gangs       []Outcome
 	Constraints []Outcome
+	// Bundles tells for each gang on which of the input's instances each of its
+	// bundles is placed, -1 for a node that this round launches. It is nil for a
+	// gang that could not be placed.
+	Bundles [][]int
 	// Instances tells what the input's instance with the same index is for.
 	Instances []InstanceUse
 

@@ -40,6 +40,7 @@ func TestAttribution(t *testing.T) {
 	require.NoError(t, out.Err)
 	assert.Equal(t, []Launch{{"g", 2}}, out.Launches)
 	assert.Equal(t, []Outcome{{Existing: 2, On: []Share{{1, "g", 1}, {2, "g", 1}}}, {Unplaced: 1}}, out.Gangs)
+	assert.Equal(t, [][]int{{1, 2}, nil}, out.Bundles)
 	assert.Equal(t, []Outcome{{New: 2, On: []Share{{-1, "g", 1}, {-1, "g", 1}}}, {Unplaced: 1}}, out.Requests)
 	assert.Equal(t, []Outcome{{Existing: 1, On: []Share{{0, "g", 1}}}}, out.Constraints)
 	assert.Equal(t, []int{1}, out.InfeasibleGangs)
@@ -264,10 +265,33 @@ func checkOutcomes(t *testing.T, in *Input, out *Output) {
 		require.LessOrEqual(t, o.Existing+o.New, int64(len(in.Gangs[i].Bundles)))
 		require.True(t, whole[i] || o.Existing+o.New == 0)
 		checkShares(t, in, &o)
+		checkBundles(t, &o, out.Bundles[i], len(in.Gangs[i].Bundles))
 	}
 	for i, o := range out.Constraints {
 		require.Equal(t, len(out.InfeasibleConstraints) > 0, o.Unplaced > 0)
 		checkShares(t, in, &out.Constraints[i])
+	}
+}
+
+// checkBundles holds the places of a gang's bundles against its shares: they name
+// the same instances, and each share has a bundle of its own for every request.
+func checkBundles(t *testing.T, o *Outcome, on []int, bundles int) {
+	t.Helper()
+	if o.Unplaced > 0 {
+		require.Nil(t, on)
+		return
+	}
+	require.Len(t, on, bundles)
+	shares, places := map[int]int64{}, map[int]int64{}
+	for _, s := range o.On {
+		shares[s.Instance] += s.Count
+	}
+	for _, i := range on {
+		places[i]++
+	}
+	require.Len(t, places, len(shares))
+	for i, n := range shares {
+		require.GreaterOrEqual(t, places[i], n)
 	}
 }
 
@@ -349,4 +373,20 @@ func TestTwins(t *testing.T) {
 	require.NoError(t, out.Err)
 	assert.Empty(t, out.Terminations)
 	assert.Equal(t, []Share{{2, "cpu", 1}}, out.Requests[0].On)
+}
+
+func TestBundlesThatShareAnAffinityAreOnOneInstance(t *testing.T) {
+	packed := func(n float64) Request {
+		r := cpus(n)
+		r.Placement = []PlacementConstraint{{Kind: Affinity, Label: "_PG_1"}}
+		return r
+	}
+	out := Schedule(Input{
+		NodeTypes:                []NodeType{{Name: "g", Resources: Resources{{"CPU", 4}}, Max: 10}},
+		DisableLaunchConfigCheck: true,
+		Gangs:                    []Gang{{Bundles: []Request{packed(1), cpus(4), packed(2), cpus(3)}}},
+		Instances:                []Instance{worker("a", "g", 1, Amount{"CPU", 4}), worker("b", "g", 0.75, Amount{"CPU", 4})},
+	})
+	require.NoError(t, out.Err)
+	assert.Equal(t, [][]int{{1, 0, 1, -1}}, out.Bundles)
 }
