@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/tandem-autoscaler/tandem/pkg/planner/packing"
 )
 
 // leading plans one RayCluster in lead mode: demand into Ray nodes, new Ray
@@ -31,6 +33,14 @@ type leading struct {
 	// requests are the cluster's, each kind once, rank their indexes by order.
 	requests []Request
 	rank     [3][]int
+	// at has the bin of each Ray node that serves, in the order of the nodes, and
+	// coming that of the pods of each worker group that Ray does not know yet.
+	at, coming []*rayBin
+	// rays is what Ray's own scheduler would do, by the wish that somebody has
+	// asked about.
+	rays map[string]*raysView
+	// solved has the packing core's answers, also by the wish.
+	solved map[string]packing.Result
 	// nominal is the price of a replica of each worker group as its share of
 	// the cheapest nodes, and dearer what was opened so far beyond the wish.
 	nominal []int64
@@ -73,7 +83,7 @@ func (l *leading) resolve() {
 }
 
 func newLeading(p *planning, c *clusterState) *leading {
-	l := &leading{rayTables: newRayTables(c.RayCluster), p: p, c: c, opened: map[string]int64{}, waiting: map[string][]*shape{}, sure: map[string]int64{}, surplus: map[string]int64{}}
+	l := &leading{rayTables: newRayTables(c.RayCluster), p: p, c: c, opened: map[string]int64{}, rays: map[string]*raysView{}, solved: map[string]packing.Result{}, waiting: map[string][]*shape{}, sure: map[string]int64{}, surplus: map[string]int64{}}
 	for i := range c.WorkerGroups {
 		w := &c.WorkerGroups[i]
 		l.empty = append(l.empty, l.newBin(w.RayResources, w.Labels, 1))
@@ -119,18 +129,26 @@ func (l *leading) plan(unplaced []wantedPods) {
 func (l *leading) serveAll(c choice) (left []int64) {
 	l.wish, l.way = maps.Clone(c.wish), c.way
 	unmet := len(l.p.unmet)
-	l.constraints()
 	gangs, _ := l.c.demand()
-	for _, g := range gangs {
-		left = append(left, int64(len(l.p.unmet)-unmet))
-		unmet = len(l.p.unmet)
-		l.gang(g)
-	}
-	left = append(left, int64(len(l.p.unmet)-unmet))
 	of := make([]int64, len(l.requests))
 	for i, r := range l.requests {
 		of[i] = r.Count
 	}
+	var done placedAsRay
+	if c.asRay {
+		done = l.likeRay(of)
+	}
+	if !done.constraints {
+		l.constraints()
+	}
+	for i, g := range gangs {
+		left = append(left, int64(len(l.p.unmet)-unmet))
+		unmet = len(l.p.unmet)
+		if !done.gangs[i] {
+			l.gang(g)
+		}
+	}
+	left = append(left, int64(len(l.p.unmet)-unmet))
 	if c.exact {
 		l.exactly(of)
 	}
@@ -201,7 +219,8 @@ func (l *leading) existing(unplaced []wantedPods) {
 	for _, n := range l.c.rayNodes {
 		known[n.Pod] = true // a node that does not serve is no capacity, and neither is its pod
 	}
-	l.bins = l.serving(func(n *RayNode) Resources { return n.Available })
+	l.bins, l.at = l.serving(func(n *RayNode) Resources { return n.Available })
+	l.coming = make([]*rayBin, len(l.c.WorkerGroups))
 	bound := map[string]int64{} // pods that are on a node and that Ray does not know yet
 	for _, pod := range l.c.pods {
 		if !pod.Terminating && !pod.waits() && !known[pod.Name] {
@@ -219,17 +238,18 @@ func (l *leading) existing(unplaced []wantedPods) {
 		if coming > 0 {
 			b := l.newBin(w.RayResources, w.Labels, coming)
 			b.coming = true
-			l.bins = append(l.bins, b)
+			l.bins, l.coming[i] = append(l.bins, b), b
 		}
 	}
 }
 
 // serving makes bins of the Ray nodes that serve, equal ones together. What is
-// free on each is told by room.
-func (l *leading) serving(room func(*RayNode) Resources) []*rayBin {
-	var out []*rayBin
+// free on each is told by room. At has the bin of each Ray node, nil for one that
+// does not serve.
+func (l *leading) serving(room func(*RayNode) Resources) (out, at []*rayBin) {
+	at = make([]*rayBin, len(l.c.rayNodes))
 	equal := map[string]*rayBin{}
-	for _, n := range l.c.rayNodes {
+	for i, n := range l.c.rayNodes {
 		if n.Status != RayNodeRunning && n.Status != RayNodeIdle {
 			continue
 		}
@@ -245,8 +265,9 @@ func (l *leading) serving(room func(*RayNode) Resources) []*rayBin {
 			out = append(out, b)
 		}
 		equal[key].count++
+		at[i] = equal[key]
 	}
-	return out
+	return out, at
 }
 
 // base is the number of replicas that KubeRay aims for.
@@ -262,7 +283,7 @@ func (l *leading) constraints() {
 	}
 	mark := l.p.mark()
 	totals := *l
-	totals.bins = l.serving(func(n *RayNode) Resources { return n.Total })
+	totals.bins, _ = l.serving(func(n *RayNode) Resources { return n.Total })
 	for _, b := range l.bins {
 		if b.coming { // its totals are free
 			totals.bins = append(totals.bins, new(*b))

@@ -27,13 +27,14 @@ const (
 // way is how a trial goes about it: an order, whether the largest of the
 // replicas that are asked for are used first, or those that suit a request at
 // the least price, whether placement groups with the strategy PACK are not
-// packed, and whether requests are put on replicas as the packing core puts
-// them.
+// packed, and whether the demand is put on replicas as the packing core puts it,
+// or as Ray's own scheduler does.
 type way struct {
 	order   order
 	largest bool
 	apart   bool
 	exact   bool
+	asRay   bool
 }
 
 // ways lists the ways to try.
@@ -44,7 +45,7 @@ func (l *leading) ways() []way {
 	if slices.ContainsFunc(l.c.Gangs, func(g Gang) bool { return g.Strategy == Pack }) {
 		out = append(out, way{order: byGPUs, apart: true}, way{order: byNames, largest: true, apart: true}, way{order: byShare, largest: true, apart: true})
 	}
-	return append(out, way{order: byGPUs, exact: true})
+	return append(out, way{order: byGPUs, exact: true}, way{order: byGPUs, asRay: true})
 }
 
 // choice is what a trial is made with: a way, and a wish for replicas by worker
@@ -99,13 +100,17 @@ func (l *leading) choose(first trial, floor int64) choice {
 	ways := l.ways()
 	plain := []trial{first}
 	for _, w := range ways[1:] {
+		if w.asRay && !l.view(nil).settled() {
+			continue
+		}
 		t := l.try(choice{way: w}, nil)
 		if len(t.opened) == 0 && t.serves(first) {
 			return t.choice
 		}
 		plain = append(plain, t)
 	}
-	wishes := l.wishes()
+	now, rest := l.raysWishes()
+	wishes := append([]map[string]int64{now, rest}, l.packedWishes()...)
 	packed := len(wishes)
 	for _, t := range plain {
 		wishes = append(wishes, t.opened)
@@ -119,21 +124,28 @@ func (l *leading) choose(first trial, floor int64) choice {
 		}
 		return costs[key]
 	}
+	compare := func(c choice) {
+		t, ok := l.carryOn(c)
+		if ok && t.serves(best) && (!steady || cost(t) < cost(best)) {
+			best, steady = t, true
+		}
+	}
+	// What Ray would do is tried first: the budget may not last for all.
+	if len(rest) > 0 && l.p.work > floor {
+		compare(choice{way{asRay: true}, rest})
+	}
 	for i, wish := range wishes {
 		if len(wish) == 0 || slices.ContainsFunc(wishes[:i], func(o map[string]int64) bool { return maps.Equal(o, wish) }) {
 			continue
 		}
 		for _, w := range ways {
+			if w.exact && (i <= 1 || i >= packed) || w.asRay {
+				continue // the packing core only places well what it has chosen
+			}
 			if l.p.work <= floor {
 				return best.choice
 			}
-			if w.exact && (i == 0 || i >= packed) {
-				continue // the packing core only places well what it has chosen
-			}
-			t, ok := l.carryOn(choice{w, wish})
-			if ok && t.serves(best) && (!steady || cost(t) < cost(best)) {
-				best, steady = t, true
-			}
+			compare(choice{w, wish})
 		}
 	}
 	return best.choice
@@ -184,10 +196,8 @@ func (l *leading) attempt(c choice) trial {
 	return t
 }
 
-// wishes lists what else could be opened: what Ray would, and after it what the
-// packing core would.
-func (l *leading) wishes() []map[string]int64 {
-	out := []map[string]int64{l.raysWish()}
+// packedWishes lists what the packing core would open.
+func (l *leading) packedWishes() (out []map[string]int64) {
 	mark, unmet, before := l.p.mark(), len(l.p.unmet), maps.Clone(l.opened)
 	rests, ok := l.rests()
 	if ok {
@@ -256,30 +266,4 @@ func onlySelector(r Request) Selector {
 		return nil
 	}
 	return r.Selectors[0]
-}
-
-// raysWish is what Ray's own scheduler would launch, as far as it may be asked
-// within the plan's budget.
-func (l *leading) raysWish() map[string]int64 {
-	things := int64(len(l.requests) + len(l.c.pods) + 8)
-	for _, g := range l.c.Gangs {
-		for _, o := range g.Options {
-			things += int64(len(o.Bundles))
-		}
-	}
-	if l.p.work -= things * 500; l.p.work <= 0 {
-		return nil
-	}
-	f := &following{p: l.p, c: l.c}
-	f.nodeTypes()
-	f.known()
-	wish := map[string]int64{}
-	gangs, requests := l.c.demand()
-	for _, launch := range f.predict(gangs, requests).out.Launches {
-		wish[launch.Type] += launch.Count
-	}
-	for name, n := range wish {
-		wish[name] = n / l.c.workerGroup(name).hosts()
-	}
-	return wish
 }

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/tandem-autoscaler/tandem/pkg/planner/packing"
@@ -129,9 +130,16 @@ func (l *leading) exactly(of []int64) {
 		return
 	}
 	in, classes := l.replicaProblem(rests, perShare)
-	r, ok := l.p.solve(in, replicaBudget)
-	if !ok {
-		return
+	// What was solved in a trial is not solved again when it is carried out: the
+	// budget may be spent by then.
+	key := fmt.Sprint(l.wish)
+	r, known := l.solved[key]
+	if !known {
+		var ok bool
+		if r, ok = l.p.solve(in, replicaBudget); !ok {
+			return
+		}
+		l.solved[key] = r
 	}
 	for _, pattern := range r.Patterns {
 		i := slices.IndexFunc(l.c.WorkerGroups, func(w WorkerGroup) bool { return w.Name == classes[pattern.Class].name })
