@@ -18,7 +18,7 @@ func (p *planning) settle() {
 	}
 	pods := p.placedPods()
 	p.twin.work, p.twin.unmet = nodesBudget, p.unmet
-	best, ok := p.twin.bestPurchase(pods, p.items(), p.purchase())
+	best, ok := p.twin.bestPurchase(pods, p.purchase())
 	p.proven = p.twin.proven
 	if !ok {
 		return // the greedy placement stays as it is, with a place for every pod
@@ -28,9 +28,17 @@ func (p *planning) settle() {
 }
 
 // bestPurchase finds the cheapest choice, if one holds every pod. Nothing may be
-// placed so far.
-func (p *planning) bestPurchase(pods []wantedPods, items []*item, greedy purchase) (best purchase, ok bool) {
-	choices := append([]purchase{{nodes: make([]int64, len(p.groups))}, greedy}, p.packed(items)...) // perhaps none is needed
+// placed so far. Which of the pods need new nodes is found out by best fit, as in
+// the next plan, so that it does not matter in which order demand has asked for
+// them.
+func (p *planning) bestPurchase(pods []wantedPods, greedy purchase) (best purchase, ok bool) {
+	choices := []purchase{greedy}
+	if _, ok := p.buy(purchase{}, pods); ok {
+		choices = append(choices, p.purchase())
+	}
+	items := p.items()
+	p.rollback(0)
+	choices = append(choices, p.packed(items)...)
 	slices.SortStableFunc(choices, func(a, b purchase) int { return cmp.Compare(a.cost, b.cost) })
 	best = purchase{cost: unbounded}
 	for i, c := range choices {

@@ -7,7 +7,7 @@ func (p *planning) leastCost() int64 {
 		return greedy.cost
 	}
 	p.twin.work = costBudget
-	best, ok := p.twin.bestPurchase(p.placedPods(), p.items(), greedy)
+	best, ok := p.twin.bestPurchase(p.placedPods(), greedy)
 	p.work -= costBudget - p.twin.work
 	if !ok {
 		return greedy.cost
