@@ -125,7 +125,8 @@ func (l *leading) plan(unplaced []wantedPods) {
 }
 
 // serveAll serves the constraints and the gangs first and then the rest. It
-// returns how many of each are unmet, requests in the order of their kinds.
+// returns how many of each are unmet: of request_resources, of every gang, and of
+// the requests in the order of their kinds.
 func (l *leading) serveAll(c choice) (left []int64) {
 	l.wish, l.way = maps.Clone(c.wish), c.way
 	unmet := len(l.p.unmet)
@@ -141,14 +142,14 @@ func (l *leading) serveAll(c choice) (left []int64) {
 	if !done.constraints {
 		l.constraints()
 	}
+	left = append(left, int64(len(l.p.unmet)-unmet))
 	for i, g := range gangs {
-		left = append(left, int64(len(l.p.unmet)-unmet))
 		unmet = len(l.p.unmet)
 		if !done.gangs[i] {
 			l.gang(g)
 		}
+		left = append(left, int64(len(l.p.unmet)-unmet))
 	}
-	left = append(left, int64(len(l.p.unmet)-unmet))
 	if c.exact {
 		l.exactly(of)
 	}

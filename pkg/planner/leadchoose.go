@@ -56,13 +56,15 @@ type choice struct {
 	wish map[string]int64
 }
 
-// trial is what came of a choice: the replicas that were opened, by worker
-// group, and what is left of each demand.
+// trial is what came of a choice: the replicas that were opened and the pods that
+// got their turn of those that wait, by worker group, how many Machines were
+// bought, and what is left of each demand.
 type trial struct {
 	choice
 
-	opened map[string]int64
-	left   []int64
+	opened, used map[string]int64
+	bought       int64
+	left         []int64
 }
 
 // serves tells whether of no demand more is left than in the other trial.
@@ -76,7 +78,7 @@ func (t *trial) serves(other trial) bool {
 }
 
 // serveBest serves in the plain way, and in a better one where that opens
-// replicas.
+// replicas, buys nodes for pods that wait, or leaves such pods and demand.
 func (l *leading) serveBest() {
 	// Each cluster has its part of what is left, and one of which a single trial
 	// takes much of that is served in the plain way.
@@ -85,29 +87,34 @@ func (l *leading) serveBest() {
 	l.p.led++
 	mark, unmet := l.p.mark(), len(l.p.unmet)
 	plain := l.attempt(choice{way: l.ways()[0]})
-	if len(plain.opened) == 0 || start-l.p.work > (start-floor)/20 {
-		return // nothing is opened, or nothing can be
+	if plain.suffices(l) || start-l.p.work > (start-floor)/20 {
+		return
 	}
 	l.p.rollback(mark)
 	l.p.unmet = l.p.unmet[:unmet]
 	l.serveAll(l.choose(plain, floor))
 }
 
-// choose finds the choice to carry out; first is the trial of the plain way. One
-// counts only if its wish comes true: then the next plan, which finds the
-// replicas asked for, makes the same one (rule I5).
+// suffices tells whether no other way can be better, or nothing can be had.
+func (t *trial) suffices(l *leading) bool {
+	if len(t.opened) > 0 || t.bought > 0 && len(t.used) > 0 {
+		return false
+	}
+	waits := func(name string) bool { return len(l.waiting[name]) > 0 }
+	return !slices.ContainsFunc(t.left, func(n int64) bool { return n > 0 }) ||
+		!slices.ContainsFunc(l.c.WorkerGroups, func(w WorkerGroup) bool { return waits(w.Name) })
+}
+
+// choose finds the choice to carry out; first is the trial of the plain way. What
+// Ray would serve is served. A choice counts only if its wish comes true: then
+// the next plan, which finds the replicas asked for, makes the same one (rule
+// I5).
 func (l *leading) choose(first trial, floor int64) choice {
 	ways := l.ways()
-	plain := []trial{first}
-	for _, w := range ways[1:] {
-		if w.asRay && !l.view(nil).settled() {
-			continue
-		}
-		t := l.try(choice{way: w}, nil)
-		if len(t.opened) == 0 && t.serves(first) {
-			return t.choice
-		}
-		plain = append(plain, t)
+	costs := costs{l, map[string]int64{}}
+	plain, enough := l.asTheyAre(first, &costs)
+	if enough != nil {
+		return enough.choice
 	}
 	now, rest := l.raysWishes()
 	wishes := append([]map[string]int64{now, rest}, l.packedWishes()...)
@@ -115,18 +122,12 @@ func (l *leading) choose(first trial, floor int64) choice {
 	for _, t := range plain {
 		wishes = append(wishes, t.opened)
 	}
-	best, steady := l.carryOn(choice{ways[0], plain[0].opened})
-	costs := map[string]int64{} // by what is opened
-	cost := func(t trial) int64 {
-		key := fmt.Sprint(t.opened)
-		if _, known := costs[key]; !known {
-			costs[key] = l.cost(t.choice)
-		}
-		return costs[key]
-	}
+	best, steady := l.carryOn(choice{ways[0], first.opened})
 	compare := func(c choice) {
 		t, ok := l.carryOn(c)
-		if ok && t.serves(best) && (!steady || cost(t) < cost(best)) {
+		switch {
+		case !ok:
+		case c.asRay && !best.serves(t), t.serves(best) && (!steady || !best.serves(t) || costs.of(t) < costs.of(best)):
 			best, steady = t, true
 		}
 	}
@@ -149,6 +150,61 @@ func (l *leading) choose(first trial, floor int64) choice {
 		}
 	}
 	return best.choice
+}
+
+// asTheyAre tries the ways without a wish. If one needs no more replicas and
+// serves enough, the cheapest such trial is returned.
+func (l *leading) asTheyAre(first trial, costs *costs) (all []trial, enough *trial) {
+	base := first
+	all = []trial{first}
+	var found []trial
+	if l.view(nil).settled() {
+		if t := l.try(choice{way: way{asRay: true}}, nil); len(t.opened) == 0 {
+			found = append(found, t)
+			if !first.serves(t) {
+				base = t
+			}
+		}
+	}
+	if len(first.opened) == 0 {
+		found = append([]trial{first}, found...)
+	}
+	for _, w := range l.ways()[1:] {
+		if w.asRay {
+			continue
+		}
+		t := l.try(choice{way: w}, nil)
+		if len(t.opened) == 0 {
+			found = append(found, t)
+		}
+		all = append(all, t)
+	}
+	for i := range found {
+		t := &found[i]
+		switch {
+		case !t.serves(base):
+		case enough == nil || !enough.serves(*t) || costs.of(*t) < costs.of(*enough):
+			enough = t
+		}
+	}
+	return all, enough
+}
+
+// costs are what trials cost, by what they open and use.
+type costs struct {
+	l     *leading
+	known map[string]int64
+}
+
+func (c *costs) of(t trial) int64 {
+	if len(t.opened) == 0 && t.bought == 0 {
+		return 0
+	}
+	key := fmt.Sprint(t.opened, t.used)
+	if _, known := c.known[key]; !known {
+		c.known[key] = c.l.cost(t.choice)
+	}
+	return c.known[key]
 }
 
 // carryOn tries a choice, and the wish that comes of it, until it comes true. It
@@ -186,13 +242,19 @@ func (l *leading) try(c choice, look func()) trial {
 
 // attempt serves everything with a choice, and tells what came of it.
 func (l *leading) attempt(c choice) trial {
-	before := maps.Clone(l.opened)
-	t := trial{choice: c, opened: map[string]int64{}, left: l.serveAll(c)}
+	before, waited, bought := maps.Clone(l.opened), maps.Clone(l.waiting), l.p.bought
+	t := trial{choice: c, opened: map[string]int64{}, used: map[string]int64{}, left: l.serveAll(c)}
 	for name, n := range l.opened {
 		if n > before[name] {
 			t.opened[name] = n - before[name]
 		}
 	}
+	for name, pods := range waited {
+		if n := len(pods) - len(l.waiting[name]); n > 0 {
+			t.used[name] = int64(n)
+		}
+	}
+	t.bought = l.p.bought - bought
 	return t
 }
 

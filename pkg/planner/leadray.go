@@ -145,7 +145,8 @@ func (l *leading) likeRay(of []int64) placedAsRay {
 	v.slots = slices.Clone(v.slots)
 	done := placedAsRay{gangs: map[int]bool{}}
 	if len(l.c.Constraints) > 0 {
-		if done.constraints = v.uses(instancesOf(v.out.Constraints[0].On)); !done.constraints {
+		held := v.out.Constraints[0]
+		if done.constraints = held.Unplaced == 0 && v.uses(instancesOf(held.On)); !done.constraints {
 			return placedAsRay{} // it comes before everything else, in a way of ours
 		}
 	}
