@@ -5,7 +5,8 @@ import "math"
 // candidate is a class of nodes that are as good as each other, or a node type
 // to launch from. Only its first node is looked at.
 type candidate struct {
-	st *state
+	st    *state
+	place int32 // in packer.cands
 	// pos is the place of the first node in Ray's list, which breaks ties.
 	pos int
 	// last is the place of the last node of the class, by way of packer.chain.
@@ -17,6 +18,12 @@ type candidate struct {
 	// is no trial, and that the candidate may take nothing at all.
 	guessed bool
 	score   score
+	// best is what guess gave, while nothing has changed that it depends on;
+	// since tells when it was made.
+	best  score
+	since int
+	// quick is the first node for quick trials.
+	quick quick
 	// taken is what the first node would take of the runs as they are now.
 	taken []taking
 	// number is the trial's; zero while there is none.
@@ -29,8 +36,8 @@ type candidate struct {
 
 // user notes that a candidate's trial takes a number of requests of a run.
 type user struct {
-	c      *candidate
-	number int // of the trial; if the candidate has another one, this is void
+	c      int32 // the candidate's place in packer.cands
+	number int   // of the trial; if the candidate has another one, this is void
 	count  int64
 	next   int // the next user of the run, or -1
 }
@@ -40,7 +47,7 @@ func (p *packer) candidate(st *state, pos int, room int64) *candidate {
 	n := len(p.cands)
 	p.cands = p.cands[:n+1]
 	c := &p.cands[n]
-	*c = candidate{st: st, pos: pos, last: pos, room: room, taken: c.taken[:0], index: len(p.heap)}
+	*c = candidate{st: st, place: int32(n), pos: pos, last: pos, room: room, since: -1, taken: c.taken[:0], index: len(p.heap)}
 	p.guess(c)
 	p.heap = append(p.heap, c)
 	return c
@@ -60,7 +67,43 @@ func (p *packer) guess(c *candidate) {
 		c.score = score{rank: p.shapes.ranks, gpuOK: true, kinds: math.MaxInt}
 		return
 	}
-	c.score = p.bound(c.st)
+	if c.since != p.ended {
+		c.best, c.since = p.bound(c.st), p.ended
+	}
+	c.score = c.best
+}
+
+// refresh gives the candidates whose trials have become void their place. Those
+// that may be better than every valid trial are tried at once, since the next
+// pick would ask for it.
+func (p *packer) refresh() error {
+	var best *candidate
+	if len(p.heap) > 0 && p.heap[0].number > 0 {
+		best = p.heap[0]
+	}
+	for _, i := range p.stale {
+		c := &p.cands[i]
+		if c.index < 0 || c.number > 0 {
+			continue // it has been dropped or tried since
+		}
+		p.guess(c)
+		if best == nil || c.before(best) {
+			ok, err := p.assess(c)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				p.drop(c)
+				continue
+			}
+			if best == nil || c.before(best) {
+				best = c
+			}
+		}
+		p.move(c)
+	}
+	p.stale = p.stale[:0]
+	return nil
 }
 
 // assessAll tries all candidates and drops those that take nothing.
@@ -84,12 +127,7 @@ func (p *packer) assessAll() error {
 // assess tries the candidate's first node on the runs as they are. It tells
 // whether the node would take anything.
 func (p *packer) assess(c *candidate) (bool, error) {
-	var err error
-	c.taken, err = p.try(c.st, c.taken[:0])
-	if err == nil {
-		c.score, err = p.rate(c.st)
-	}
-	if err != nil {
+	if err := p.tryFirst(c); err != nil {
 		return false, roundFails(err)
 	}
 	p.trials++
@@ -97,7 +135,7 @@ func (p *packer) assess(c *candidate) (bool, error) {
 	for _, k := range c.taken {
 		r := &p.runs[k.run]
 		r.most = max(r.most, k.count)
-		r.users = p.user(user{c, c.number, k.count, r.users})
+		r.users = p.user(user{c.place, c.number, k.count, r.users})
 	}
 	return len(c.taken) > 0, nil
 }
@@ -122,12 +160,12 @@ func (p *packer) shorten(run int, count int64) {
 	for at := &r.users; *at >= 0; {
 		u := &p.users[*at]
 		switch {
-		case u.c.number != u.number:
+		case p.cands[u.c].number != u.number:
 			p.unlink(at)
 			continue
 		case u.count > r.left:
-			p.guess(u.c)
-			p.move(u.c)
+			p.cands[u.c].number = 0
+			p.stale = append(p.stale, u.c)
 			p.unlink(at)
 			continue
 		}
@@ -160,9 +198,15 @@ func (p *packer) unlink(at *int) {
 func (p *packer) count(sh *shape, by int) {
 	for _, w := range sh.wants {
 		p.alive[w] += by
+		if p.alive[w] == 0 {
+			p.ended++
+		}
 	}
 	if sh.namesGPU {
 		p.aliveGPU += by
+		if p.aliveGPU == 0 {
+			p.ended++
+		}
 	}
 }
 

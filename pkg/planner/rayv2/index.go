@@ -26,8 +26,10 @@ type index struct {
 	names []int
 	wants []least // by run
 	alive []uint64
-	dims  [indexWidth]dimension
-	part  []float64
+	// aliveSum has a bit for every word of alive that is not zero.
+	aliveSum []uint64
+	dims     [indexWidth]dimension
+	part     []float64
 }
 
 // dimension has the levels of one resource.
@@ -37,6 +39,12 @@ type dimension struct {
 	limits []float64
 	// sets has one set for each level, of the runs up to its limit.
 	sets []uint64
+	// first has, for each of a number of equal parts of all amounts, how many
+	// limits are in the parts before it: where to look for a level.
+	first [levelParts + 1]uint16
+	scale float64 // what leads from an amount to its part
+	// sums has, for each level, a bit for every word of its set that is not zero.
+	sums []uint64
 }
 
 // room is what a node has left for the runs of an index.
@@ -71,9 +79,24 @@ func (x *index) build(runs []run) {
 	if rest := len(runs) % 64; rest > 0 {
 		x.alive[words-1] = 1<<rest - 1
 	}
+	x.aliveSum = summary(x.aliveSum[:0], x.alive)
 	for k := range x.names {
 		x.dims[k].build(x, k, words)
 	}
+}
+
+// summary appends a bit for every word of a set that is not zero.
+func summary(sums, set []uint64) []uint64 {
+	for from := 0; from < len(set); from += 64 {
+		sum := uint64(0)
+		for i, word := range set[from:min(from+64, len(set))] {
+			if word != 0 {
+				sum |= 1 << i
+			}
+		}
+		sums = append(sums, sum)
+	}
+	return sums
 }
 
 // choose picks the resources that the most runs want.
@@ -96,9 +119,10 @@ func (x *index) choose(runs []run) {
 // The levels of one resource are fewer where there are more runs, so that the
 // sets stay within some memory; limits are taken from a sample of the runs.
 const (
-	maxLevels = 256
-	maxWords  = 1 << 16
-	maxSample = 1024
+	maxLevels  = 256
+	levelParts = 256
+	maxWords   = 1 << 16
+	maxSample  = 1024
 )
 
 func (d *dimension) build(x *index, k, words int) {
@@ -120,6 +144,7 @@ func (d *dimension) build(x *index, k, words int) {
 	for l := range levels {
 		d.limits = append(d.limits, sample[l*(len(sample)-1)/(levels-1)])
 	}
+	d.divide(most)
 	d.sets = slices.Grow(d.sets[:0], levels*words)[:levels*words]
 	clear(d.sets)
 	for i := range x.wants {
@@ -128,12 +153,45 @@ func (d *dimension) build(x *index, k, words int) {
 	for i := words; i < len(d.sets); i++ {
 		d.sets[i] |= d.sets[i-words]
 	}
+	d.sums = slices.Grow(d.sums[:0], levels*len(x.aliveSum))
+	for l := range levels {
+		d.sums = summary(d.sums, d.sets[l*words:][:words])
+	}
+}
+
+// divide sorts the limits into parts.
+func (d *dimension) divide(most float64) {
+	d.scale = levelParts / most
+	if math.IsInf(d.scale, 0) {
+		d.scale = 0 // there is one part
+	}
+	part := 0
+	for l, limit := range d.limits {
+		for ; part < d.part(limit); part++ {
+			d.first[part+1] = uint16(l) //nolint:gosec // below the number of levels
+		}
+	}
+	for ; part < levelParts; part++ {
+		d.first[part+1] = uint16(len(d.limits) - 1) //nolint:gosec // the same
+	}
+}
+
+// part is the part that an amount is in, which grows with it.
+func (d *dimension) part(amount float64) int {
+	return min(int(amount*d.scale), levelParts-1)
 }
 
 // level is the first level, up to the given one, whose limit the amount does not
 // exceed, or the given one.
 func (d *dimension) level(amount float64, most int) int {
+	if most == 0 || d.limits[most-1] < amount {
+		return most
+	}
 	low := 0
+	if amount < d.limits[len(d.limits)-1] {
+		part := d.part(amount)
+		low, most = int(d.first[part]), min(most, int(d.first[part+1]))
+	}
 	for low < most {
 		if mid := int(uint(low+most) >> 1); d.limits[mid] < amount {
 			low = mid + 1
@@ -147,7 +205,11 @@ func (d *dimension) level(amount float64, most int) int {
 // kill takes a run out.
 func (x *index) kill(run int) {
 	if len(x.wants) > 0 {
-		x.alive[run/64] &^= 1 << (run % 64)
+		at := run / 64
+		x.alive[at] &^= 1 << (run % 64)
+		if x.alive[at] == 0 {
+			x.aliveSum[at/64] &^= 1 << (at % 64)
+		}
 	}
 }
 

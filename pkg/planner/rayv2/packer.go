@@ -78,6 +78,15 @@ type packer struct {
 	// and aliveGPU those that name GPU.
 	alive    []int
 	aliveGPU int
+	// ended counts how often the last of those runs was used up.
+	ended int
+	// stale are the candidates whose trials became void by the last pick.
+	stale []int32
+	// quickly tells that the trials of this call may be quick ones.
+	quickly bool
+	// plain has every candidate tried before every pick, by the general walk.
+	// Only tests set it, to compare with.
+	plain bool
 	// eager tells that bounds are not worth their making, because the runs are
 	// few, or not sound, because a label of a node may change and Ray may fail.
 	eager bool
@@ -93,7 +102,7 @@ func (p *packer) begin(nodes []*node, runs []run, src source) {
 	}
 	n := len(nodes)
 	p.picked = make([]*node, 0, n)
-	p.shares, p.users, p.void, p.heap = p.shares[:0], p.users[:0], -1, p.heap[:0]
+	p.shares, p.users, p.void, p.heap, p.stale = p.shares[:0], p.users[:0], -1, p.heap[:0], p.stale[:0]
 	p.taken = append(p.taken[:0], make([]bool, n)...)
 	p.spent = append(p.spent[:0], make([]bool, n)...)
 	p.chain = append(p.chain[:0], make([]int, n)...)
@@ -103,12 +112,16 @@ func (p *packer) begin(nodes []*node, runs []run, src source) {
 	p.cells = append(p.cells, make([]cell, more)...)
 	p.alive = append(p.alive, make([]int, more)...)
 	clear(p.alive)
-	p.aliveGPU, p.eager = 0, len(runs) < indexRuns
+	p.aliveGPU, p.ended, p.eager = 0, 0, len(runs) < indexRuns || p.plain
 	for i := range runs {
 		p.count(runs[i].shape, 1)
 		p.eager = p.eager || len(runs[i].shape.anti) > 0
 	}
+	if p.plain {
+		runs = nil
+	}
 	p.index.build(runs)
+	p.quickly = !p.eager && p.mayBeQuick()
 }
 
 // pack places runs on the nodes, then on new nodes, the best node first, and
@@ -207,11 +220,24 @@ func (p *packer) fill(mayGo func() bool, carryOut func(*candidate) error) error 
 		}
 	}
 	p.heapify()
+	p.stale = p.stale[:0]
 	for p.left > 0 && len(p.heap) > 0 && mayGo() {
+		if err := p.refresh(); err != nil {
+			return err
+		}
+		if len(p.heap) == 0 {
+			return nil
+		}
 		c := p.heap[0]
 		if !c.guessed {
 			if err := carryOut(c); err != nil {
 				return err
+			}
+			if p.plain {
+				if err := p.assessAll(); err != nil {
+					return err
+				}
+				p.heapify()
 			}
 			continue
 		}
@@ -244,7 +270,7 @@ func (p *packer) place(c *candidate) error {
 	}
 	c.pos = next
 	if st := p.nodes[next].st; st != c.st {
-		c.st = st
+		c.st, c.since, c.quick.ready = st, -1, false
 		p.guess(c)
 	}
 	p.move(c)

@@ -33,10 +33,15 @@ type nodeType struct {
 // Schedule answers one round as Ray 2.60.0 would.
 func Schedule(in Input) Output {
 	s, err := newScheduler(&in)
-	if err == nil {
-		err = s.round()
-	}
 	if err != nil {
+		return Output{Err: err}
+	}
+	return s.answer()
+}
+
+// answer is the outcome of the round.
+func (s *scheduler) answer() Output {
+	if err := s.round(); err != nil {
 		return Output{Err: err}
 	}
 	s.reportLaunches()

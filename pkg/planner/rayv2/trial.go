@@ -38,6 +38,9 @@ type bench struct {
 	gpu    bool
 	ranked []*shape
 	labels []label
+	// For quick trials: what they need to know of every run, and memory.
+	asks []ask
+	dims stock[int8]
 }
 
 // load puts a node on trial.
