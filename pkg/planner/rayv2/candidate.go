@@ -30,6 +30,9 @@ type candidate struct {
 	number int
 	// result is the first node's state with what it takes; made when needed.
 	result *state
+	// used is what the new nodes of a type become where only that they are used
+	// matters.
+	used *state
 	// index is the candidate's place in the heap, or -1.
 	index int
 }
@@ -37,9 +40,9 @@ type candidate struct {
 // user notes that a candidate's trial takes a number of requests of a run.
 type user struct {
 	c      int32 // the candidate's place in packer.cands
+	next   int32 // the next user of the run, or -1
 	number int   // of the trial; if the candidate has another one, this is void
 	count  int64
-	next   int // the next user of the run, or -1
 }
 
 // candidate adds a candidate to the heap, whose order is made later.
@@ -135,7 +138,7 @@ func (p *packer) assess(c *candidate) (bool, error) {
 	for _, k := range c.taken {
 		r := &p.runs[k.run]
 		r.most = max(r.most, k.count)
-		r.users = p.user(user{c.place, c.number, k.count, r.users})
+		r.users = p.user(user{c.place, r.users, c.number, k.count})
 	}
 	return len(c.taken) > 0, nil
 }
@@ -176,11 +179,11 @@ func (p *packer) shorten(run int, count int64) {
 
 // user keeps a note about a trial, in the place of one that is void if there is
 // one, and returns its place.
-func (p *packer) user(u user) int {
+func (p *packer) user(u user) int32 {
 	at := p.void
 	if at < 0 {
 		p.users = append(p.users, u)
-		return len(p.users) - 1
+		return int32(len(p.users) - 1) //nolint:gosec // there is no memory for more
 	}
 	p.void = p.users[at].next
 	p.users[at] = u
@@ -188,7 +191,7 @@ func (p *packer) user(u user) int {
 }
 
 // unlink takes a note out of the list of its run.
-func (p *packer) unlink(at *int) {
+func (p *packer) unlink(at *int32) {
 	void := *at
 	*at = p.users[void].next
 	p.users[void].next, p.void = p.void, void

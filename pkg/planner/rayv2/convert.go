@@ -19,7 +19,7 @@ func newScheduler(in *Input) (*scheduler, error) {
 	s := &scheduler{
 		in:           in,
 		syms:         syms,
-		shapes:       &shapes{syms: syms, seqs: seqs, gpu: syms.id("GPU"), plain: make(map[string]*shape, len(in.Requests)), byID: map[int]*shape{}},
+		shapes:       &shapes{syms: syms, seqs: seqs, gpu: syms.id("GPU"), byID: map[int]*shape{}},
 		states:       &states{syms: syms, seqs: seqs, all: map[int]*state{}},
 		typeOf:       map[int]*nodeType{},
 		availability: map[int]float64{},

@@ -20,8 +20,8 @@ func (s *scheduler) holdConstraints() error {
 	}
 	s.out.Constraints = make([]Outcome, len(s.in.Constraints))
 	for i := range s.in.Constraints {
-		runs := s.shapes.runsOf(s.demands(s.in.Constraints[i].Requests))
-		p, err := s.pack(s.nodes, runs, fromConstraint)
+		b := s.shapes.runsOf(s.demands(s.in.Constraints[i].Requests))
+		p, err := s.pack(s.nodes, b, fromConstraint)
 		if err != nil {
 			return err
 		}
@@ -187,9 +187,8 @@ func (s *scheduler) placeRequests() error {
 		}
 		s.record(out, sh)
 	}
-	for i := range p.runs {
-		r := &p.runs[i]
-		for _, left := range r.parts[r.next:] {
+	for _, left := range p.parts {
+		if left.count > 0 {
 			s.out.Requests[left.index].Unplaced += left.count
 			s.out.InfeasibleRequests = append(s.out.InfeasibleRequests, Remainder{left.index, left.count})
 		}

@@ -30,6 +30,7 @@ type index struct {
 	aliveSum []uint64
 	dims     [indexWidth]dimension
 	part     []float64
+	count    []int32 // by symbol: the runs that want it
 }
 
 // dimension has the levels of one resource.
@@ -65,7 +66,7 @@ func (x *index) build(runs []run) {
 	for i := range runs {
 		w := least{}
 		for _, a := range runs[i].shape.amounts {
-			if k := slices.Index(x.names, a.name); k >= 0 {
+			if k := x.dim(a.name); k >= 0 {
 				w[k] = a.value
 			}
 		}
@@ -101,15 +102,19 @@ func summary(sums, set []uint64) []uint64 {
 
 // choose picks the resources that the most runs want.
 func (x *index) choose(runs []run) {
-	count := map[int]int{}
+	count := x.count
+	clear(count)
 	for i := range runs {
 		for _, w := range runs[i].shape.wants {
-			count[w]++
+			if w >= len(count) {
+				count = append(count, make([]int32, w+1-len(count))...)
+			}
+			if count[w]++; count[w] == 1 {
+				x.names = append(x.names, w)
+			}
 		}
 	}
-	for name := range count {
-		x.names = append(x.names, name)
-	}
+	x.count = count
 	slices.SortFunc(x.names, func(a, b int) int {
 		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(a, b))
 	})

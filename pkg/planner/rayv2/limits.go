@@ -48,7 +48,7 @@ func (s *scheduler) addMinimum() {
 		}
 		n := newNode(nt.fresh)
 		for range missing {
-			added = append(added, n)
+			added = append(added, &n)
 		}
 	}
 	s.nodes = append(added, s.nodes...)

@@ -79,8 +79,8 @@ type node struct {
 }
 
 // newNode is a node to be launched.
-func newNode(st *state) *node {
-	return &node{instance: -1, status: toLaunch, st: st}
+func newNode(st *state) node {
+	return node{instance: -1, status: toLaunch, st: st}
 }
 
 func (n *node) running() bool { return n.im == StatusRayRunning }

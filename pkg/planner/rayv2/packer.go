@@ -12,33 +12,33 @@ type part struct {
 type run struct {
 	shape *shape
 	left  int64
-	parts []part
-	next  int // the first part that is not used up
 	// most bounds the number that any trial takes from the run.
 	most int64
 	// users is the first of the trials that take from the run, or -1.
-	users int
+	users int32
+	// part is the first of the run's parts that is not used up.
+	part int32
+}
+
+// order is what one call of the packer is to place.
+type order struct {
+	runs  []run
+	parts []part // those of a run follow each other, in the order of the runs
 }
 
 // runsOf sorts requests as Ray does and joins equal neighbours.
-func (s *shapes) runsOf(requests []request) []run {
-	sorted := slices.DeleteFunc(slices.Clone(requests), func(r request) bool { return r.count <= 0 })
+func (s *shapes) runsOf(requests []request) order {
+	sorted := s.sorted(requests)
+	b := order{make([]run, 0, len(sorted)), make([]part, 0, len(sorted))}
 	for i := range sorted {
-		sorted[i].place = i
-	}
-	slices.SortFunc(sorted, s.compareRequests)
-	runs := make([]run, 0, len(sorted))
-	parts := make([]part, 0, len(sorted)) // those of a run follow each other
-	for _, r := range sorted {
-		if n := len(runs); n == 0 || runs[n-1].shape != r.shape {
-			runs = append(runs, run{shape: r.shape, users: -1})
+		r := &requests[sorted[i].place]
+		if n := len(b.runs); n == 0 || b.runs[n-1].shape != r.shape {
+			b.runs = append(b.runs, run{shape: r.shape, users: -1, part: int32(i)}) //nolint:gosec // as many as there are requests
 		}
-		last := &runs[len(runs)-1]
-		last.left += r.count
-		parts = append(parts, part{r.index, r.count})
-		last.parts = parts[len(parts)-1-len(last.parts):]
+		b.runs[len(b.runs)-1].left += r.count
+		b.parts = append(b.parts, part{r.index, r.count})
 	}
-	return runs
+	return b
 }
 
 // share is a number of requests of one entry of the input on one node.
@@ -53,9 +53,10 @@ type share struct {
 // the next call.
 type packer struct {
 	*scheduler
+	order
+
 	src    source
 	final  bool // no call follows, so that no state is looked for again
-	runs   []run
 	left   int64
 	picked []*node // new in every call
 	shares []share
@@ -68,7 +69,8 @@ type packer struct {
 	heap  []*candidate
 	last  int // the place of the next candidate that is put last
 	users []user
-	void  int // the first of the users that are out of date, or -1
+	void  int32 // the first of the users that are out of date, or -1
+	made  stock[node]
 
 	index  index
 	failed []int // by shape: the tick in which it failed
@@ -94,15 +96,17 @@ type packer struct {
 }
 
 // begin makes the packer ready for another call.
-func (p *packer) begin(nodes []*node, runs []run, src source) {
+func (p *packer) begin(nodes []*node, b order, src source) {
 	p.call++
-	p.src, p.runs, p.nodes, p.left = src, runs, nodes, 0
+	p.src, p.order, p.nodes, p.left = src, b, nodes, 0
+	runs := b.runs
 	for i := range runs {
 		p.left += runs[i].left
 	}
 	n := len(nodes)
 	p.picked = make([]*node, 0, n)
-	p.shares, p.users, p.void, p.heap, p.stale = p.shares[:0], p.users[:0], -1, p.heap[:0], p.stale[:0]
+	p.shares = slices.Grow(p.shares[:0], len(b.parts))
+	p.users, p.void, p.heap, p.stale = p.users[:0], -1, p.heap[:0], p.stale[:0]
 	p.taken = append(p.taken[:0], make([]bool, n)...)
 	p.spent = append(p.spent[:0], make([]bool, n)...)
 	p.chain = append(p.chain[:0], make([]int, n)...)
@@ -128,9 +132,9 @@ func (p *packer) begin(nodes []*node, runs []run, src source) {
 // leaves the nodes in their new order in picked. It changes no node: what takes
 // something is replaced by a changed copy. What it returns is good until the
 // next call.
-func (s *scheduler) pack(nodes []*node, runs []run, src source) (*packer, error) {
+func (s *scheduler) pack(nodes []*node, b order, src source) (*packer, error) {
 	p := &s.packer
-	p.begin(nodes, runs, src)
+	p.begin(nodes, b, src)
 	p.classify()
 	if err := p.fill(func() bool { return true }, p.place); err != nil {
 		return nil, err
@@ -258,8 +262,9 @@ func (p *packer) fill(mayGo func() bool, carryOut func(*candidate) error) error 
 // place puts what the best candidate's first node takes on it.
 func (p *packer) place(c *candidate) error {
 	i := c.pos
-	changed := *p.nodes[i]
-	if err := p.commit(&changed, c); err != nil {
+	changed := p.node()
+	*changed = *p.nodes[i]
+	if err := p.commit(changed, c); err != nil {
 		return err
 	}
 	p.taken[i] = true
@@ -294,19 +299,22 @@ func (p *packer) commit(n *node, c *candidate) error {
 	for _, k := range c.taken {
 		r := &p.runs[k.run]
 		for rest := k.count; rest > 0; {
-			from := &r.parts[r.next]
+			from := &p.parts[r.part]
 			used := min(rest, from.count)
 			p.shares = append(p.shares, share{from.index, n.instance, c.st.typ, used})
 			from.count -= used
 			rest -= used
 			if from.count == 0 {
-				r.next++
+				r.part++
 			}
 		}
 		p.shorten(k.run, k.count)
 	}
 	return nil
 }
+
+// node is memory for another node.
+func (p *packer) node() *node { return &p.made.cut(1)[:1][0] }
 
 // offer makes a candidate of every node type that has room.
 func (p *packer) offer(nodes []*node) {
@@ -336,7 +344,17 @@ func (p *packer) mayGrow() bool {
 
 // launch adds a node of the best candidate's type.
 func (p *packer) launch(c *candidate) error {
-	if err := p.commit(newNode(c.st), c); err != nil {
+	n := p.node()
+	*n = newNode(c.st)
+	if p.final {
+		if c.used == nil {
+			// Nobody asks what is left on a new node: one state does for all.
+			c.used = c.st.fresh()
+			c.used.used[p.src].any = true
+		}
+		c.result = c.used
+	}
+	if err := p.commit(n, c); err != nil {
 		return err
 	}
 	c.room--

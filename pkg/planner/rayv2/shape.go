@@ -68,7 +68,6 @@ type request struct {
 	sum   float64
 	index int
 	count int64
-	place int // in the demand, which decides between those that compare equal
 }
 
 // shapes holds every distinct shape of the input.
@@ -76,11 +75,13 @@ type shapes struct {
 	syms *symbols
 	seqs sequences
 	gpu  int
-	// plain has the shapes with amounts only, by the bytes of the amounts.
-	plain map[string]*shape
-	bytes []byte
-	byID  map[int]*shape
-	list  []*shape
+	// plain is a hash table of the shapes with amounts only: an entry is the
+	// shape's place in list, plus one, and lies at the hash of its amounts or in
+	// the next free place after it.
+	plain  []int32
+	plains int
+	byID   map[int]*shape
+	list   []*shape
 	// ranks is the largest number of selectors of any shape.
 	ranks int
 
@@ -136,20 +137,66 @@ func (s *shapes) shape(list []amount, placements []placement, selectors []Select
 
 // plainShape finds or makes the shape of a request for amounts alone.
 func (s *shapes) plainShape(list []amount) *shape {
-	s.bytes = s.bytes[:0]
-	for _, a := range list {
-		s.bytes = appendBits(appendBits(s.bytes, uint64(a.name)), bitsOf(a.value)) //nolint:gosec // names are numbered from zero
+	if 2*(s.plains+1) > len(s.plain) {
+		s.growPlain()
 	}
-	if sh, ok := s.plain[string(s.bytes)]; ok {
-		return sh
+	at := s.plainPlace(list)
+	if n := s.plain[at]; n > 0 {
+		return s.list[n-1]
 	}
 	sh := s.add(shape{amounts: list})
-	s.plain[string(s.bytes)] = sh
+	s.plain[at] = int32(len(s.list)) //nolint:gosec // fewer shapes than memory has bytes for
+	s.plains++
 	return sh
 }
 
-func appendBits(b []byte, v uint64) []byte {
-	return append(b, byte(v), byte(v>>8), byte(v>>16), byte(v>>24), byte(v>>32), byte(v>>40), byte(v>>48), byte(v>>56)) //nolint:gosec // byte by byte
+// plainPlace is where the table has the shape of some amounts, or has room for it.
+func (s *shapes) plainPlace(list []amount) int {
+	mask := len(s.plain) - 1
+	at := int(hashOf(list)>>1) & mask //nolint:gosec // a bit less
+	for ; s.plain[at] > 0; at = (at + 1) & mask {
+		if sameAmounts(s.list[s.plain[at]-1].amounts, list) {
+			break
+		}
+	}
+	return at
+}
+
+// growPlain doubles the table.
+func (s *shapes) growPlain() {
+	old := s.plain
+	s.plain = make([]int32, max(64, 2*len(old)))
+	for _, n := range old {
+		if n > 0 {
+			s.plain[s.plainPlace(s.list[n-1].amounts)] = n
+		}
+	}
+}
+
+func sameAmounts(a, b []amount) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i].name != b[i].name || bitsOf(a[i].value) != bitsOf(b[i].value) {
+			return false
+		}
+	}
+	return true
+}
+
+// hashOf mixes names and bits of amounts by multiplication with a large odd
+// number, whose upper half depends on all of them.
+func hashOf(list []amount) uint64 {
+	const odd = 0x9e3779b97f4a7c15
+	h := uint64(len(list))
+	for _, a := range list {
+		h = (h ^ uint64(a.name)) * odd //nolint:gosec // only mixed
+		h ^= h >> 32
+		h = (h ^ bitsOf(a.value)) * odd
+		h ^= h >> 32
+	}
+	return h
 }
 
 // add completes a new shape.
@@ -194,22 +241,33 @@ func (s *shapes) selector(selector Selector, sortValues bool) ([]requirement, in
 	return out, id
 }
 
-// compareRequests orders requests as Ray tries them: the more constrained and
-// the larger first, and in their own order if they compare equal.
-func (s *shapes) compareRequests(a, b request) int {
-	if c := cmp.Compare(len(b.shape.placement), len(a.shape.placement)); c != 0 {
-		return c
+// ranked is a request in its order.
+type ranked struct {
+	kinds uint64 // how many placements, requirements and resources it has
+	sum   float64
+	place int32 // in the demand
+}
+
+// sorted orders requests as Ray tries them: the more constrained and the larger
+// first, and in their own order if they compare equal.
+func (s *shapes) sorted(list []request) []ranked {
+	out := make([]ranked, 0, len(list))
+	for i := range list {
+		if r := &list[i]; r.count > 0 {
+			kinds := uint64(len(r.shape.placement))<<42 | uint64(r.shape.firstSelector())<<21 | uint64(len(r.shape.amounts))
+			out = append(out, ranked{kinds, r.sum, int32(i)}) //nolint:gosec // fewer than memory has bytes for
+		}
 	}
-	if c := cmp.Compare(b.shape.firstSelector(), a.shape.firstSelector()); c != 0 {
-		return c
-	}
-	if c := cmp.Compare(len(b.shape.amounts), len(a.shape.amounts)); c != 0 {
-		return c
-	}
-	if c := cmp.Compare(b.sum, a.sum); c != 0 {
-		return c
-	}
-	return cmp.Or(s.compareAmounts(b.shape, a.shape), cmp.Compare(a.place, b.place))
+	slices.SortFunc(out, func(a, b ranked) int {
+		switch {
+		case a.kinds != b.kinds:
+			return 1 - 2*boolNumber(a.kinds > b.kinds)
+		case a.sum != b.sum:
+			return 1 - 2*boolNumber(a.sum > b.sum)
+		}
+		return cmp.Or(s.compareAmounts(list[b.place].shape, list[a.place].shape), cmp.Compare(a.place, b.place))
+	})
+	return out
 }
 
 func (sh *shape) firstSelector() int {
