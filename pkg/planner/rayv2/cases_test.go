@@ -101,6 +101,9 @@ type recorded struct {
 	Dis   bool               `json:"dis"`
 	Avail map[string]float64 `json:"avail"`
 	Rec   map[string]float64 `json:"rec,omitempty"`
+	GPUs  bool               `json:"gpus,omitempty"`
+	Old   bool               `json:"old,omitempty"`
+	More  bool               `json:"more,omitempty"`
 	Reqs  []countedBundle    `json:"reqs"`
 	Gangs [][]object         `json:"gangs"`
 	Cons  [][]countedBundle  `json:"cons"`
@@ -236,7 +239,7 @@ func demands(list []countedBundle) ([]Demand, error) {
 
 // input reads the case as Schedule wants it.
 func (c *recorded) input() (Input, error) {
-	in := Input{MaxNodes: c.Max, IdleTimeoutSeconds: c.Idle, DisableLaunchConfigCheck: c.Dis}
+	in := Input{MaxNodes: c.Max, IdleTimeoutSeconds: c.Idle, DisableLaunchConfigCheck: c.Dis, DisableGPUConservation: c.GPUs}
 	for _, k := range slices.Sorted(maps.Keys(c.Avail)) {
 		in.Availability = append(in.Availability, TypeScore{k, c.Avail[k]})
 	}

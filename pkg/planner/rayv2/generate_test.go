@@ -243,9 +243,21 @@ const largeShare = 25
 
 // next makes one case.
 func (g *generator) next(n int) recorded {
-	if n%largeShare == 0 {
-		return g.large(n)
+	var c recorded
+	switch n % largeShare {
+	case 0:
+		c = g.large(n)
+	case largeShare / 2:
+		c = g.crowd(n)
+	default:
+		c = g.mixed(n)
 	}
+	c.GPUs, c.Old, c.More = g.chance(0.1), g.chance(0.1), g.chance(0.1)
+	return c
+}
+
+// mixed makes a case of a bit of everything.
+func (g *generator) mixed(n int) recorded {
 	c := recorded{
 		Test: fmt.Sprintf("generated-%d", n), Dis: g.chance(0.8), Types: object{}, Reqs: []countedBundle{},
 		Gangs: [][]object{}, Cons: [][]countedBundle{}, Inst: []recordedInst{}, Avail: map[string]float64{}, Rec: map[string]float64{},
@@ -400,6 +412,46 @@ func (g *generator) large(n int) recorded {
 			list = append(list, countedBundle{g.bundle(), int64(1 + g.IntN(12))})
 		}
 		c.Cons = append(c.Cons, list)
+	}
+	return c
+}
+
+// crowd makes a case of 20 to 100 requests that are nearly all different and
+// want few resources, on up to 30 instances.
+func (g *generator) crowd(n int) recorded {
+	c := g.large(n)
+	c.Test = fmt.Sprintf("generated-crowd-%d", n)
+	c.Inst = c.Inst[:min(len(c.Inst), 30)]
+	c.Gangs = c.Gangs[:min(len(c.Gangs), 2)]
+	names := []string{"CPU", "memory", "GPU", "x"}[:2+g.IntN(3)]
+	grain := pick(g, 0.1, 0.25, 1.0/3, 1e-4)
+	different := func() object {
+		o := object{}
+		for _, name := range names {
+			switch {
+			case g.chance(0.4):
+			case name == "memory":
+				o = append(o, field{name, raw(float64(g.IntN(8 << 30)))})
+			case name == "CPU":
+				o = append(o, field{name, raw(float64(g.IntN(60)) * grain)})
+			default:
+				o = append(o, field{name, raw(float64(g.IntN(20)) * grain)})
+			}
+		}
+		if g.chance(0.05) {
+			o = append(o, field{"_ls", raw(g.selectors())})
+		}
+		return o
+	}
+	c.Reqs = nil
+	for range 20 + g.IntN(81) {
+		c.Reqs = append(c.Reqs, countedBundle{different(), int64(pick(g, 1, 1, 1, 1, 2, 7))})
+	}
+	if len(c.Cons) > 0 && g.chance(0.5) {
+		c.Cons[0] = nil
+		for range 10 + g.IntN(20) {
+			c.Cons[0] = append(c.Cons[0], countedBundle{different(), 1})
+		}
 	}
 	return c
 }

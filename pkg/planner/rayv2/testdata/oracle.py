@@ -9,6 +9,9 @@ A case:
   idle   idle timeout in seconds, or null
   dis    true: launch configurations are not checked
   avail  {type: score}, rec {type: score}
+  gpus   true: GPU nodes are not spared (AUTOSCALER_CONSERVE_GPU_NODES=0)
+  old    true: gangs have no bundle selectors, as before Ray 2.49, only requests
+  more   true: gangs have a second bundle selector, which asks for nothing
   reqs   [[bundle, count]]
   gangs  [[bundle]]
   cons   [[[bundle, count]]]
@@ -33,6 +36,7 @@ import sys
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
 logging.disable(logging.CRITICAL)
 
+from ray.autoscaler.v2 import scheduler  # noqa: E402
 from ray.autoscaler.v2.instance_manager.config import NodeTypeConfig  # noqa: E402
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest  # noqa: E402
 from ray.autoscaler.v2.schema import AutoscalerInstance  # noqa: E402
@@ -109,8 +113,12 @@ def scheduling_request(case):
     gangs = []
     for g in case["gangs"]:
         bundles = [request(b) for b in g]
-        gangs.append(pb.GangResourceRequest(
-            requests=bundles, bundle_selectors=[pb.BundleSelector(resource_requests=bundles)]))
+        selectors = [pb.BundleSelector(resource_requests=bundles)]
+        if case.get("more"):
+            selectors.append(pb.BundleSelector(resource_requests=[pb.ResourceRequest()]))
+        if case.get("old"):
+            selectors = []
+        gangs.append(pb.GangResourceRequest(requests=bundles, bundle_selectors=selectors))
     return SchedulingRequest(
         disable_launch_config_check=case["dis"], node_type_configs=types,
         max_num_nodes=case["max"], idle_timeout_s=case["idle"],
@@ -123,6 +131,7 @@ def scheduling_request(case):
 
 
 def answer(case):
+    scheduler.AUTOSCALER_CONSERVE_GPU_NODES = not case.get("gpus")
     reply = ResourceDemandScheduler(None).schedule(scheduling_request(case))
     cause = im_pb.TerminationRequest.Cause
     return {
