@@ -224,7 +224,7 @@ func (p *packer) bound(st *state) score {
 	p.rest(st)
 	for i, total := range st.total {
 		now := st.rest[p.src][i]
-		wanted := total.name >= 0 && p.alive[total.name] > 0
+		wanted := total.name >= 0 && p.alive[total.name] > 0 && p.mayTake(st, total.name)
 		if math.IsNaN(now) || wanted && (total.value < 0 || math.IsInf(now, 1) && p.syms.implicit[total.name]) {
 			out.kinds = math.MaxInt
 			return out
@@ -233,7 +233,7 @@ func (p *packer) bound(st *state) score {
 			out.kinds++ // too many where something is placed already
 		}
 		if total.name == p.shapes.gpu && total.value > 0 && !p.ignoreGPU {
-			out.gpuOK = st.used[p.src].gpu || p.aliveGPU > 0
+			out.gpuOK = st.used[p.src].gpu || p.aliveGPU > 0 && (wanted || p.aliveGPU > p.alive[total.name])
 		}
 		if math.IsInf(now, 1) {
 			continue
@@ -249,6 +249,19 @@ func (p *packer) bound(st *state) score {
 		out.least, out.mean = low, sum/float64(n)
 	}
 	return out
+}
+
+// mayTake tells whether a node has as much of a resource as any run of the call
+// wants of it.
+func (p *packer) mayTake(st *state, name int) bool {
+	i := findAmount(st.avail[p.src], name)
+	switch {
+	case i >= 0:
+		return st.avail[p.src][i].value >= p.small[name]
+	case p.syms.implicit[name]:
+		return p.small[name] <= 1
+	}
+	return false
 }
 
 // heapify orders all candidates.

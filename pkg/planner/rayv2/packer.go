@@ -80,6 +80,8 @@ type packer struct {
 	// and aliveGPU those that name GPU.
 	alive    []int
 	aliveGPU int
+	// small is, by symbol, the least that any run of the call wants of it.
+	small []float64
 	// ended counts how often the last of those runs was used up.
 	ended int
 	// stale are the candidates whose trials became void by the last pick.
@@ -115,9 +117,15 @@ func (p *packer) begin(nodes []*node, b order, src source) {
 	more := len(p.syms.names) - len(p.cells)
 	p.cells = append(p.cells, make([]cell, more)...)
 	p.alive = append(p.alive, make([]int, more)...)
+	p.small = append(p.small, make([]float64, more)...)
 	clear(p.alive)
 	p.aliveGPU, p.ended, p.eager = 0, 0, len(runs) < indexRuns || p.plain
 	for i := range runs {
+		for _, a := range runs[i].shape.amounts {
+			if a.value > 0 && (p.alive[a.name] == 0 || a.value < p.small[a.name]) {
+				p.small[a.name] = a.value
+			}
+		}
 		p.count(runs[i].shape, 1)
 		p.eager = p.eager || len(runs[i].shape.anti) > 0
 	}

@@ -297,8 +297,8 @@ func (w *search) tighten(x *index, r *room) {
 	for ; w.used != 0; w.used &= w.used - 1 {
 		k := bits.TrailingZeros8(w.used)
 		before := r.level[k]
-		x.reduce(r, k, r.least[k])
-		if level := r.level[k]; level != before {
+		if level := x.dims[k].level(r.least[k], before); level < before {
+			r.level[k] = level
 			w.level(x, k, level)
 			w.set &= w.rows[k][w.at]
 			w.more &= w.sums[k][w.at/64]

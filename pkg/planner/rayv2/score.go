@@ -23,18 +23,25 @@ type score struct {
 func (a *score) compare(b *score) int {
 	switch {
 	case a.rank != b.rank:
-		return cmp.Compare(a.rank, b.rank)
+		return sign(a.rank > b.rank)
 	case a.gpuOK != b.gpuOK:
-		return boolNumber(a.gpuOK) - boolNumber(b.gpuOK)
+		return sign(a.gpuOK)
 	case a.kinds != b.kinds:
-		return cmp.Compare(a.kinds, b.kinds)
+		return sign(a.kinds > b.kinds)
 	case a.least != b.least:
-		return cmp.Compare(a.least, b.least)
+		return sign(a.least > b.least)
 	case a.mean != b.mean:
-		return cmp.Compare(a.mean, b.mean)
+		return sign(a.mean > b.mean)
 	}
 	return cmp.Or(cmp.Compare(a.recoverable, b.recoverable), cmp.Compare(a.priority, b.priority),
 		cmp.Compare(a.availability, b.availability))
+}
+
+func sign(positive bool) int {
+	if positive {
+		return 1
+	}
+	return -1
 }
 
 // errUtilisation is Ray's assertion on a node whose available amount is

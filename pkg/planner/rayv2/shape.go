@@ -261,9 +261,9 @@ func (s *shapes) sorted(list []request) []ranked {
 	slices.SortFunc(out, func(a, b ranked) int {
 		switch {
 		case a.kinds != b.kinds:
-			return 1 - 2*boolNumber(a.kinds > b.kinds)
+			return sign(a.kinds < b.kinds)
 		case a.sum != b.sum:
-			return 1 - 2*boolNumber(a.sum > b.sum)
+			return sign(a.sum < b.sum)
 		}
 		return cmp.Or(s.compareAmounts(list[b.place].shape, list[a.place].shape), cmp.Compare(a.place, b.place))
 	})
