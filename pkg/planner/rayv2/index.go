@@ -25,12 +25,15 @@ type index struct {
 	// names are the resources that the most runs want.
 	names []int
 	wants []least // by run
-	alive []uint64
-	// aliveSum has a bit for every word of alive that is not zero.
-	aliveSum []uint64
-	dims     [indexWidth]dimension
-	part     []float64
-	count    []int32 // by symbol: the runs that want it
+	// sets has the sets, of words machine words each: first that of the runs
+	// which are not used up, then those of the levels. sums has, for each set, a
+	// bit for every word that is not zero, in sumWords words.
+	sets            []uint64
+	sums            []uint64
+	words, sumWords int
+	dims            [indexWidth]dimension
+	part            []float64
+	count           []int32 // by symbol: the runs that want it
 }
 
 // dimension has the levels of one resource.
@@ -38,14 +41,13 @@ type dimension struct {
 	// limits are the largest amounts of the levels. The first is zero, the last
 	// is as much as any run wants.
 	limits []float64
-	// sets has one set for each level, of the runs up to its limit.
-	sets []uint64
+	// from is the number of the first level's set. That of the next level follows
+	// it, and each has the runs up to the level's limit.
+	from int
 	// first has, for each of a number of equal parts of all amounts, how many
 	// limits are in the parts before it: where to look for a level.
 	first [levelParts + 1]uint16
 	scale float64 // what leads from an amount to its part
-	// sums has, for each level, a bit for every word of its set that is not zero.
-	sums []uint64
 }
 
 // room is what a node has left for the runs of an index.
@@ -57,7 +59,7 @@ type room struct {
 
 // build makes the index of the runs, all of which are alive.
 func (x *index) build(runs []run) {
-	x.names, x.wants, x.alive = x.names[:0], x.wants[:0], x.alive[:0]
+	x.names, x.wants, x.words = x.names[:0], x.wants[:0], 0
 	if len(runs) < indexRuns {
 		return
 	}
@@ -72,17 +74,21 @@ func (x *index) build(runs []run) {
 		}
 		x.wants[i] = w
 	}
-	words := (len(runs) + 63) / 64
-	x.alive = slices.Grow(x.alive, words)[:words]
-	for i := range x.alive {
-		x.alive[i] = ^uint64(0)
+	x.words = (len(runs) + 63) / 64
+	x.sumWords = (x.words + 63) / 64
+	x.sets = slices.Grow(x.sets[:0], x.words*(1+len(x.names)*mostLevels(x.words)))[:x.words]
+	for i := range x.sets {
+		x.sets[i] = ^uint64(0)
 	}
 	if rest := len(runs) % 64; rest > 0 {
-		x.alive[words-1] = 1<<rest - 1
+		x.sets[x.words-1] = 1<<rest - 1
 	}
-	x.aliveSum = summary(x.aliveSum[:0], x.alive)
 	for k := range x.names {
-		x.dims[k].build(x, k, words)
+		x.dims[k].build(x, k)
+	}
+	x.sums = x.sums[:0]
+	for from := 0; from < len(x.sets); from += x.words {
+		x.sums = summary(x.sums, x.sets[from:][:x.words])
 	}
 }
 
@@ -130,7 +136,11 @@ const (
 	maxSample  = 1024
 )
 
-func (d *dimension) build(x *index, k, words int) {
+// mostLevels bounds the levels of a resource for sets of a number of words.
+func mostLevels(words int) int { return max(2, min(maxLevels, maxWords/words)) }
+
+func (d *dimension) build(x *index, k int) {
+	words := x.words
 	sample := x.part[:0]
 	most := 0.0
 	step := 1 + len(x.wants)/maxSample
@@ -144,23 +154,21 @@ func (d *dimension) build(x *index, k, words int) {
 	slices.Sort(sample)
 	x.part = sample
 	sample = slices.Compact(sample)
-	levels := max(2, min(len(sample), maxLevels, maxWords/words))
+	levels := max(2, min(len(sample), mostLevels(words)))
 	d.limits = d.limits[:0]
 	for l := range levels {
 		d.limits = append(d.limits, sample[l*(len(sample)-1)/(levels-1)])
 	}
 	d.divide(most)
-	d.sets = slices.Grow(d.sets[:0], levels*words)[:levels*words]
-	clear(d.sets)
+	d.from = len(x.sets) / words
+	x.sets = slices.Grow(x.sets, levels*words)[:(d.from+levels)*words]
+	sets := x.sets[d.from*words:]
+	clear(sets)
 	for i := range x.wants {
-		d.sets[d.level(x.wants[i][k], levels-1)*words+i/64] |= 1 << (i % 64)
+		sets[d.level(x.wants[i][k], levels-1)*words+i/64] |= 1 << (i % 64)
 	}
-	for i := words; i < len(d.sets); i++ {
-		d.sets[i] |= d.sets[i-words]
-	}
-	d.sums = slices.Grow(d.sums[:0], levels*len(x.aliveSum))
-	for l := range levels {
-		d.sums = summary(d.sums, d.sets[l*words:][:words])
+	for i := words; i < len(sets); i++ {
+		sets[i] |= sets[i-words]
 	}
 }
 
@@ -211,9 +219,9 @@ func (d *dimension) level(amount float64, most int) int {
 func (x *index) kill(run int) {
 	if len(x.wants) > 0 {
 		at := run / 64
-		x.alive[at] &^= 1 << (run % 64)
-		if x.alive[at] == 0 {
-			x.aliveSum[at/64] &^= 1 << (at % 64)
+		x.sets[at] &^= 1 << (run % 64)
+		if x.sets[at] == 0 {
+			x.sums[at/64] &^= 1 << (at % 64)
 		}
 	}
 }
@@ -236,21 +244,22 @@ func (x *index) reduce(r *room, k int, amount float64) {
 
 // next is the first run from the given one on that may fit into the room, or -1.
 func (x *index) next(run int, r *room) int {
-	words := len(x.alive)
+	words := x.words
 	at := run / 64
 	if at >= words {
 		return -1
 	}
+	alive := x.sets[:words]
 	var rows [indexWidth][]uint64
 	for k := range rows {
-		rows[k] = x.alive // which changes nothing
+		rows[k] = alive // which changes nothing
 		if k < len(x.names) {
-			rows[k] = x.dims[k].sets[r.level[k]*words:][:words]
+			rows[k] = x.sets[(x.dims[k].from+r.level[k])*words:][:words]
 		}
 	}
 	first := ^uint64(0) << (run % 64)
 	for ; at < words; at++ {
-		set := x.alive[at] & rows[0][at] & rows[1][at] & rows[2][at] & rows[3][at] & first
+		set := alive[at] & rows[0][at] & rows[1][at] & rows[2][at] & rows[3][at] & first
 		first = ^uint64(0)
 		for ; set != 0; set &= set - 1 {
 			i := at*64 + bits.TrailingZeros64(set)

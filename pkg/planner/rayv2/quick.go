@@ -213,20 +213,17 @@ func (p *packer) rateQuickly(c *candidate, room *room, sum ask, rank int) error 
 
 // search finds the runs that fit, in order, while room is used up.
 type search struct {
-	at   int    // the word of the sets
-	set  uint64 // what may fit of the word and is not behind
-	more uint64 // the words that are not behind and may have something, 64 of them
-	used uint8  // the resources of which there is less since the sets were made
-	rows [indexWidth][]uint64
-	sums [indexWidth][]uint64
+	at   int             // the word of the sets
+	set  uint64          // what may fit of the word and is not behind
+	more uint64          // the words that are not behind and may have something, 64 of them
+	used uint8           // the resources of which there is less since the sets were made
+	rows [indexWidth]int // where the sets of the levels begin
+	sums [indexWidth]int // where their sums begin
 }
 
 func (w *search) begin(x *index, r *room) {
-	for k := range w.rows {
-		w.rows[k], w.sums[k] = x.alive, x.aliveSum // which change nothing
-		if k < len(x.names) {
-			w.level(x, k, r.level[k])
-		}
+	for k := range x.names {
+		w.level(x, k, r.level[k]) // the first set, which the others have, changes nothing
 	}
 	w.at = -1
 	w.more = w.sum(x, 0)
@@ -234,13 +231,12 @@ func (w *search) begin(x *index, r *room) {
 
 // level notes how much there is of a resource.
 func (w *search) level(x *index, k, level int) {
-	d, words, sums := &x.dims[k], len(x.alive), len(x.aliveSum)
-	w.rows[k] = d.sets[level*words:][:words]
-	w.sums[k] = d.sums[level*sums:][:sums]
+	set := x.dims[k].from + level
+	w.rows[k], w.sums[k] = set*x.words, set*x.sumWords
 }
 
 func (w *search) sum(x *index, i int) uint64 {
-	return x.aliveSum[i] & w.sums[0][i] & w.sums[1][i] & w.sums[2][i] & w.sums[3][i]
+	return x.sums[i] & x.sums[w.sums[0]+i] & x.sums[w.sums[1]+i] & x.sums[w.sums[2]+i] & x.sums[w.sums[3]+i]
 }
 
 // next is the next run that fits, or -1.
@@ -270,7 +266,7 @@ func (w *search) next(x *index, r *room) int {
 func (w *search) step(x *index) bool {
 	block := max(w.at, 0) / 64
 	for w.more == 0 {
-		if block++; block >= len(x.aliveSum) {
+		if block++; block >= x.sumWords {
 			return false
 		}
 		w.more = w.sum(x, block)
@@ -278,7 +274,7 @@ func (w *search) step(x *index) bool {
 	at := block*64 + bits.TrailingZeros64(w.more)
 	w.more &= w.more - 1
 	w.at = at
-	w.set = x.alive[at] & w.rows[0][at] & w.rows[1][at] & w.rows[2][at] & w.rows[3][at]
+	w.set = x.sets[at] & x.sets[w.rows[0]+at] & x.sets[w.rows[1]+at] & x.sets[w.rows[2]+at] & x.sets[w.rows[3]+at]
 	return true
 }
 
@@ -300,8 +296,8 @@ func (w *search) tighten(x *index, r *room) {
 		if level := x.dims[k].level(r.least[k], before); level < before {
 			r.level[k] = level
 			w.level(x, k, level)
-			w.set &= w.rows[k][w.at]
-			w.more &= w.sums[k][w.at/64]
+			w.set &= x.sets[w.rows[k]+w.at]
+			w.more &= x.sums[w.sums[k]+w.at/64]
 		}
 	}
 }
