@@ -52,7 +52,7 @@ func (p *packer) candidate(st *state, pos int, room int64) *candidate {
 	c := &p.cands[n]
 	*c = candidate{st: st, place: int32(n), pos: pos, last: pos, room: room, since: -1, taken: c.taken[:0], index: len(p.heap)}
 	p.guess(c)
-	p.heap = append(p.heap, c)
+	p.heap = append(p.heap, c.place)
 	return c
 }
 
@@ -81,8 +81,8 @@ func (p *packer) guess(c *candidate) {
 // pick would ask for it.
 func (p *packer) refresh() error {
 	var best *candidate
-	if len(p.heap) > 0 && p.heap[0].number > 0 {
-		best = p.heap[0]
+	if len(p.heap) > 0 && p.top(0).number > 0 {
+		best = p.top(0)
 	}
 	for _, i := range p.stale {
 		c := &p.cands[i]
@@ -112,7 +112,8 @@ func (p *packer) refresh() error {
 // assessAll tries all candidates and drops those that take nothing.
 func (p *packer) assessAll() error {
 	kept := p.heap[:0]
-	for _, c := range p.heap {
+	for _, place := range p.heap {
+		c := &p.cands[place]
 		ok, err := p.assess(c)
 		if err != nil {
 			return err
@@ -120,7 +121,7 @@ func (p *packer) assessAll() error {
 		c.index = -1
 		if ok {
 			c.index = len(kept)
-			kept = append(kept, c)
+			kept = append(kept, place)
 		}
 	}
 	p.heap = kept
@@ -264,6 +265,9 @@ func (p *packer) mayTake(st *state, name int) bool {
 	return false
 }
 
+// top is the candidate at a place of the heap; that at zero is the best.
+func (p *packer) top(i int) *candidate { return &p.cands[p.heap[i]] }
+
 // heapify orders all candidates.
 func (p *packer) heapify() {
 	for i := len(p.heap)/2 - 1; i >= 0; i-- {
@@ -277,7 +281,7 @@ func (p *packer) move(c *candidate) {
 		return
 	}
 	i := c.index
-	for i > 0 && c.before(p.heap[(i-1)/2]) {
+	for i > 0 && c.before(p.top((i-1)/2)) {
 		p.swap(i, (i-1)/2)
 		i = (i - 1) / 2
 	}
@@ -291,13 +295,13 @@ func (p *packer) drop(c *candidate) {
 	p.heap = p.heap[:n]
 	c.index, c.number = -1, 0
 	if i < n {
-		p.move(p.heap[i])
+		p.move(p.top(i))
 	}
 }
 
 func (p *packer) swap(i, j int) {
 	p.heap[i], p.heap[j] = p.heap[j], p.heap[i]
-	p.heap[i].index, p.heap[j].index = i, j
+	p.top(i).index, p.top(j).index = i, j
 }
 
 // sink restores the heap's order below one place.
@@ -307,10 +311,10 @@ func (p *packer) sink(i int) {
 		if child >= len(p.heap) {
 			return
 		}
-		if r := child + 1; r < len(p.heap) && p.heap[r].before(p.heap[child]) {
+		if r := child + 1; r < len(p.heap) && p.top(r).before(p.top(child)) {
 			child = r
 		}
-		if !p.heap[child].before(p.heap[i]) {
+		if !p.top(child).before(p.top(i)) {
 			return
 		}
 		p.swap(i, child)

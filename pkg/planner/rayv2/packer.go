@@ -62,12 +62,12 @@ type packer struct {
 	shares []share
 
 	nodes []*node
-	taken []bool      // nodes[i] was picked
-	spent []bool      // nodes[i] runs Ray and can hold none of the requests
-	chain []int       // the next node of the same class, or -1
-	cands []candidate // what heap points to
-	heap  []*candidate
-	last  int // the place of the next candidate that is put last
+	taken []bool // nodes[i] was picked
+	spent []bool // nodes[i] runs Ray and can hold none of the requests
+	chain []int  // the next node of the same class, or -1
+	cands []candidate
+	heap  []int32 // places in cands
+	last  int     // the place of the next candidate that is put last
 	users []user
 	void  int32 // the first of the users that are out of date, or -1
 	made  stock[node]
@@ -240,7 +240,7 @@ func (p *packer) fill(mayGo func() bool, carryOut func(*candidate) error) error 
 		if len(p.heap) == 0 {
 			return nil
 		}
-		c := p.heap[0]
+		c := p.top(0)
 		if !c.guessed {
 			if err := carryOut(c); err != nil {
 				return err
