@@ -142,6 +142,9 @@ type Growth struct {
 	MaxPerHour  int64 `json:"maxPerHour,omitempty"`
 	MaxMachines int64 `json:"maxMachines,omitempty"`
 	MaxAttempts int64 `json:"maxAttempts,omitempty"`
+	// FairShare gives tenants of one priority parts by their weights where there
+	// is not enough for all.
+	FairShare bool `json:"fairShare"`
 }
 
 // Removal bounds giving back.
@@ -173,6 +176,9 @@ type Tenant struct {
 	MaxGPUs int64 `json:"maxGPUs,omitempty"`
 	// Priority orders tenants where there is not enough for all.
 	Priority int64 `json:"priority,omitempty"`
+	// Weight is how much a tenant gets beside others of the same priority. Zero
+	// counts as 1.
+	Weight int64 `json:"weight,omitempty"`
 }
 
 // LeaderElection uses a Lease of the workload cluster.
@@ -208,7 +214,7 @@ func Default() Configuration {
 		Demand:      Demand{PollInterval: d(time.Second), Settle: d(400 * time.Millisecond), Timeout: d(5 * time.Second), StaleAfter: d(15 * time.Second)},
 		Catalogue:   Catalogue{VirtualMachineClasses: true, RefreshInterval: d(time.Minute)},
 		Loop:        Loop{Interval: d(5 * time.Second)},
-		Growth:      Growth{ProvisionDeadline: d(15 * time.Minute), BackoffInitial: d(5 * time.Minute), BackoffMax: d(30 * time.Minute), MaxAttempts: 3},
+		Growth:      Growth{ProvisionDeadline: d(15 * time.Minute), BackoffInitial: d(5 * time.Minute), BackoffMax: d(30 * time.Minute), MaxAttempts: 3, FairShare: true},
 		Removal: Removal{
 			Enabled: true, VacantHold: d(time.Minute), DemandHold: d(10 * time.Minute), SoftTaints: true, MaxPerTick: 10,
 			MaxUnreadyPercent: 45, OKUnready: 3, Hooks: true, DrainDeadline: d(10 * time.Minute), UnreachableRelease: d(15 * time.Minute),

@@ -81,6 +81,7 @@ func conductDocs() map[string]string {
 		"growth.maxPerHour":        "Machines that all plans of one hour may ask for. Left out or zero: no bound.",
 		"growth.maxMachines":       "Machines of all managed MachineDeployments together. Left out or zero: no bound.",
 		"growth.maxAttempts":       "How often Machines are bought for one demand whose pods go on waiting, before no more are. Zero: no bound.",
+		"growth.fairShare":         "Where there is not enough for all (sizes, room on the hosts, the limits of growth), give the tenants of one priority parts by their weights: each as much as it wants, up to its part, counting what it has already; nothing in use is taken away, and what one cannot use goes to the others. Off: served in the order of their names, each in full.",
 
 		"removal":                    "Bounds on giving back.",
 		"removal.enabled":            "Give back Machines that nothing needs.",
@@ -100,6 +101,7 @@ func conductDocs() map[string]string {
 		"tenants[].maxMachines": "Machines that they may have at a time. Left out or zero: no bound.",
 		"tenants[].maxGPUs":     "GPUs that they may have at a time, in whole GPUs. Left out or zero: no bound.",
 		"tenants[].priority":    "Where there is not enough for all, the RayClusters with the highest number are served first. It takes nothing away that is in use. Left out: 0.",
+		"tenants[].weight":      "How much they get beside other tenants of the same priority where there is not enough for all: with 3, three times as much as with 1. Up to 1000. Left out or zero: 1.",
 
 		"leaderElection":               "One of several replicas acts, chosen by a Lease of the workload cluster.",
 		"leaderElection.enabled":       "Take part in the election. Without it, run one replica only.",

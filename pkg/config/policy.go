@@ -33,12 +33,13 @@ func (c *Configuration) Policy() planner.Policy {
 		MaxGrowPerHour:     c.Growth.MaxPerHour,
 		MaxMachines:        c.Growth.MaxMachines,
 		MaxAttempts:        c.Growth.MaxAttempts,
+		FairShareDisabled:  !c.Growth.FairShare,
 	}
 	if c.Loop.Paused {
 		out.Paused, out.PausedBy = true, "loop.paused of the configuration"
 	}
 	for _, t := range c.Tenants {
-		limit := planner.TenantLimit{Namespace: t.Namespace, MaxMachines: t.MaxMachines, MaxGPUs: t.MaxGPUs * planner.Unit, Priority: t.Priority}
+		limit := planner.TenantLimit{Namespace: t.Namespace, MaxMachines: t.MaxMachines, MaxGPUs: t.MaxGPUs * planner.Unit, Priority: t.Priority, Weight: t.Weight}
 		if t.Namespace == anyTenant {
 			limit.Namespace = ""
 		}

@@ -24,6 +24,9 @@ func (r *Removal) validate(ps *problems) {
 // maxGPUs is the largest number of GPUs that the planner counts.
 const maxGPUs = math.MaxInt64 / planner.Unit
 
+// mostWeight keeps weights comparable: beyond it, one tenant has practically all.
+const mostWeight = 1000
+
 func (ps *problems) tenants(list []Tenant) {
 	owner := map[string]int{}
 	for i, t := range list {
@@ -35,6 +38,9 @@ func (ps *problems) tenants(list []Tenant) {
 		ps.count(at+".maxGPUs", t.MaxGPUs)
 		if t.MaxGPUs > maxGPUs {
 			ps.add(at+".maxGPUs", fmt.Sprintf("is %d, more than can be counted", t.MaxGPUs))
+		}
+		if t.Weight < 0 || t.Weight > mostWeight {
+			ps.add(at+".weight", fmt.Sprintf("is %d; want 1 to %d, or zero, which counts as 1", t.Weight, mostWeight))
 		}
 		if first, twice := owner[t.Namespace]; twice {
 			ps.add(at, fmt.Sprintf("is for %q, as tenants[%d] is", clip(t.Namespace), first))

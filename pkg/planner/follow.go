@@ -76,7 +76,9 @@ func (f *following) whole(gangs []Gang) []Gang {
 				kept = append(kept, g)
 				continue
 			}
+			f.p.tenant = f.c.Namespace
 			why, message, rejected := f.p.whyNot(unplaced[0].shape)
+			f.p.tenant = ""
 			f.p.rollback(mark)
 			ref = refusal{
 				why: why, rejected: rejected,

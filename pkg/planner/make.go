@@ -12,7 +12,7 @@ func Make(s Snapshot, m Memory) (Plan, Memory) {
 	p.watchClock()
 	p.admit()  // 1: reject what is malformed
 	p.credit() // 2: what is there or coming
-	p.demand() // 3 to 5: gangs, then the rest, onto Ray nodes, pods and VMs
+	p.serve()  // 3 to 5: gangs, then the rest, onto Ray nodes, pods and VMs
 	if !p.tenantBound() {
 		p.settle() // 5: the nodes for all of it, by pattern and price
 	}
@@ -65,8 +65,16 @@ func (p *planning) byPriority() []*clusterState {
 		}
 		return 0
 	}
+	behind := func(c *clusterState) int64 {
+		if p.fair == nil {
+			return 0
+		}
+		return p.fair.rank[c.Namespace]
+	}
 	out := slices.Clone(p.clusters)
-	slices.SortStableFunc(out, func(a, b *clusterState) int { return cmp.Compare(priority(b), priority(a)) })
+	slices.SortStableFunc(out, func(a, b *clusterState) int {
+		return cmp.Or(cmp.Compare(priority(b), priority(a)), cmp.Compare(behind(a), behind(b)))
+	})
 	return out
 }
 

@@ -208,7 +208,7 @@ func (s *PodShape) unmodelled() string {
 func nearness(r Reason) int {
 	return slices.Index([]Reason{
 		ReasonInvalidGroup, ReasonUnknownSize, ReasonDoesNotFit, ReasonLabels, ReasonTaints, ReasonClassUnusable, ReasonPaused,
-		ReasonContested, ReasonBackoff, ReasonNoHeadroom, ReasonAtMax, ReasonTenantLimit, ReasonGlobalLimit, ReasonSourceUnknown,
+		ReasonContested, ReasonBackoff, ReasonNoHeadroom, ReasonAtMax, ReasonTenantLimit, ReasonFairShare, ReasonGlobalLimit, ReasonSourceUnknown,
 		ReasonHourLimit, ReasonTickLimit,
 	}, r)
 }

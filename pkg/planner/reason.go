@@ -83,6 +83,7 @@ const (
 	ReasonMismatch    Reason = "TemplateMismatch"
 	ReasonIneffective Reason = "Ineffective"
 	ReasonTenantLimit Reason = "TenantLimit"
+	ReasonFairShare   Reason = "FairShare"
 	ReasonRemember    Reason = "BackoffNoted"
 )
 
@@ -185,6 +186,7 @@ func otherReasons() []ReasonDoc {
 		{ReasonMismatch, "A node of the group is smaller than its template says. The group is planned with what the node has.", "Correct the capacity annotations or the VM class."},
 		{ReasonIneffective, "Growth was tried growth.maxAttempts times for this demand and its pods still wait, so no more is bought for it.", "Look at the scheduler's events of the pods: something keeps them off the new nodes."},
 		{ReasonTenantLimit, "The limit on what the RayClusters of one namespace may have bought is reached.", "Wait until some of it is free, or raise the limit under tenants."},
+		{ReasonFairShare, "There is not enough for all tenants of one priority, and this one has its fair part of what is short, by its weight and what it holds already.", "Wait, raise the limit that is short, or change the weights under tenants. With growth.fairShare off, RayClusters are served by priority and name alone."},
 		{ReasonRemember, "The group's rest after a failure is noted on the object, so that a restart does not forget it.", "Nothing."},
 	}
 }

@@ -53,6 +53,9 @@ func (b *bin) fits(s *shape, limit int64) int64 {
 
 // put puts k pods on each of m nodes of the bin.
 func (p *planning) put(b *bin, s *shape, demand string, k, m int64) {
+	if p.fair != nil {
+		p.charge(b.group, s, mulSat(k, m))
+	}
 	free := b.free.minus(s.need, k)
 	on := append(slices.Clip(b.placed), placed{demand, s, k})
 	if m == b.count {
@@ -112,8 +115,9 @@ func (p *planning) place(s *shape, demand string, n int64) int64 {
 			p.noRoom[wanting{p.tenant, s}] = true
 			break
 		}
-		k := s.need.times(g.dense, n)
-		m := min(n/k, p.growRoom(g))
+		may := min(n, p.fairRoom(s, g))
+		k := s.need.times(g.dense, may)
+		m := min(may/k, p.growRoom(g))
 		b := p.open(g, m)
 		p.put(b, s, demand, k, m)
 		n -= k * m
@@ -152,15 +156,16 @@ func (p *planning) fill(s *shape, demand string, n int64) int64 {
 		options[0] = options[last]
 		options = options[:last]
 		sink(options, 0)
-		all := o.b.count
-		m := min(all, n/o.k)
+		all, may := o.b.count, min(n, p.fairRoom(s, o.b.group))
+		m := min(all, may/o.k)
 		if m > 0 {
 			p.put(o.b, s, demand, o.k, m)
 			n -= o.k * m
+			may -= o.k * m
 		}
-		if n > 0 && m < all {
-			p.put(o.b, s, demand, n, 1)
-			n = 0
+		if may > 0 && m < all {
+			p.put(o.b, s, demand, may, 1)
+			n -= may
 		}
 	}
 	return n
@@ -288,6 +293,8 @@ func (p *planning) refuses(g *groupState, s *shape) Reason {
 		return ReasonDoesNotFit
 	case g.blocked != "":
 		return g.blocked
+	case p.fairRoom(s, g) == 0:
+		return ReasonFairShare
 	}
 	_, why := p.growLimit(g)
 	return why
@@ -309,6 +316,8 @@ func (p *planning) detail(g *groupState, why Reason) string {
 		return fmt.Sprintf("max size is %d", g.Max)
 	case ReasonTenantLimit:
 		return p.tenantDetail()
+	case ReasonFairShare:
+		return p.fairDetail(g)
 	case ReasonNoHeadroom:
 		return fmt.Sprintf("room for %d more VMs of class %s", *g.class.Headroom, g.Class)
 	case ReasonUnknownSize, g.blocked:

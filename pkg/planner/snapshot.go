@@ -72,6 +72,9 @@ type Policy struct {
 	// who comes first. The
 	// entry with an empty namespace is for those without one of their own.
 	TenantLimits []TenantLimit `json:"tenantLimits,omitempty"`
+	// FairShareDisabled serves tenants of one priority in the order of their names,
+	// each in full, where there is not enough for all.
+	FairShareDisabled bool `json:"fairShareDisabled,omitempty"`
 	// SoftTaints herds new pods onto full nodes.
 	SoftTaints bool `json:"softTaints,omitempty"`
 	// Hooks puts our pre-drain hook on every managed Machine.
@@ -96,13 +99,15 @@ type Policy struct {
 
 // TenantLimit bounds the Machines that the RayClusters of one namespace may
 // make the planner buy, and their GPUs in 1e-4 units. Zero: no bound. Where there
-// is not enough for all, namespaces with a higher Priority are served first; it
-// takes nothing away that is in use.
+// is not enough for all, namespaces with a higher Priority are served first; those
+// of one priority have parts by their Weight (zero counts as 1). Neither takes
+// anything away that is in use.
 type TenantLimit struct {
 	Namespace   string `json:"namespace,omitempty"`
 	MaxMachines int64  `json:"maxMachines,omitempty"`
 	MaxGPUs     int64  `json:"maxGPUs,omitempty"`
 	Priority    int64  `json:"priority,omitempty"`
+	Weight      int64  `json:"weight,omitempty"`
 }
 
 // SourceKind says what a source is read for.

@@ -59,6 +59,7 @@ type planning struct {
 	waiting map[string]bool
 	oldest  map[kind]string
 	tenant  string
+	fair    *fairness // nil where there is enough for all
 
 	proven proof // the last bound from the packing core
 	work   int64 // what the packing core may still spend

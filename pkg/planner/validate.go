@@ -14,6 +14,9 @@ func Validate(s Snapshot) error {
 	if s.At.IsZero() {
 		v.add("at: the time of the snapshot is missing")
 	}
+	for i, l := range s.Policy.TenantLimits {
+		v.atLeastZero(fmt.Sprintf("policy.tenantLimits[%d]", i), map[string]int64{"maxMachines": l.MaxMachines, "maxGPUs": l.MaxGPUs, "weight": l.Weight})
+	}
 	for i, g := range s.NodeGroups {
 		at := fmt.Sprintf("nodeGroups[%d]", i)
 		v.name(at, "group", g.Namespace, g.Name)
@@ -71,7 +74,7 @@ func (v *validation) amounts(at string, r Resources) {
 }
 
 func (v *validation) atLeastZero(at string, values map[string]int64) {
-	for _, n := range []string{"min", "max", "replicas", "price", "count"} {
+	for _, n := range []string{"min", "max", "replicas", "price", "count", "maxMachines", "maxGPUs", "weight"} {
 		if values[n] < 0 {
 			v.add("%s: %s is negative", at, n)
 		}
