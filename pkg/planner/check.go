@@ -23,6 +23,7 @@ func Check(s Snapshot, plan Plan) error {
 		c.placement(n)
 	}
 	c.totals(plan)
+	c.hosts(plan)
 	return errors.Join(c.errs...)
 }
 

@@ -42,7 +42,10 @@ func (p *planning) problem(items []*item, keepGPUs bool) (in packing.Problem, ke
 	for _, g := range p.groups {
 		c := packing.Class{Name: g.Key(), Capacity: g.dense, Price: g.price, Headroom: packing.Unlimited}
 		if g.Managed && g.Invalid == "" && g.blocked == "" && len(g.Capacity) > 0 {
+			now := p.hosts // a VM that is given up may leave room for several smaller ones
+			p.hosts = p.hostsFirst
 			c.Max = addSat(p.growRoom(g), bought)
+			p.hosts = now
 		}
 		in.Classes = append(in.Classes, c)
 	}

@@ -120,6 +120,9 @@ func (p *planning) whyGrow(g *groupState) (Reason, string, []Alternative) {
 		names = append(names[:5:5], fmt.Sprintf("%d other kinds", len(names)-5))
 	}
 	message := fmt.Sprintf("%d more of class %s at %s each, for %s", g.growth(), cmp.Or(g.Class, "?"), money(g.price), strings.Join(names, ", "))
+	if g.blind != "" {
+		message += "; it is not known whether its hosts have room: " + g.blind
+	}
 	var rejected []Alternative
 	for _, o := range p.groups {
 		if o == g || !o.Managed {

@@ -176,7 +176,7 @@ func (p *planning) limitsAll(r Reason) bool {
 // tieHeadroom ties the groups that share the headroom of g.
 func (p *planning) tieHeadroom(g *groupState, short []bool, tie *ties) {
 	for _, o := range p.groups {
-		if o.class == g.class && o.Managed && len(o.Capacity) > 0 {
+		if (o.class == g.class || shareHosts(o, g)) && o.Managed && len(o.Capacity) > 0 {
 			short[o.index] = true
 			tie.join(o.index, g.index)
 		}

@@ -114,7 +114,7 @@ func growthReasons() []ReasonDoc {
 		{ReasonUnknownSize, "Nothing tells how large a node of the group is.", "Set the capacity annotations, or make the VM class readable."},
 		{ReasonDoesNotFit, "The demand is larger than an empty node of the class.", "Offer a larger class, or ask for less."},
 		{ReasonAtMax, "The group is at its maximum size.", "Raise the max-size annotation."},
-		{ReasonNoHeadroom, "The infrastructure has no room for another VM of the class.", "Free capacity, or offer another class."},
+		{ReasonNoHeadroom, "The hosts of the group's zone have no room for another VM of the class: too few free GPUs, or too little memory, on any one of them.", "Free capacity, or offer another class or zone."},
 		{ReasonBackoff, "A Machine of the group was given up lately; the group rests.", "Look at the reason of the failure in the message; the group is tried again by itself."},
 		{ReasonGlobalLimit, "The limit on Machines of all groups together is reached.", "Raise growth.maxMachines."},
 		{ReasonTickLimit, "The limit on what one round may buy, in all or of one group, or may remove is reached; the rest follows in the next.", "Nothing, or raise growth.maxPerTick, growth.maxPerGroup or removal.maxPerTick."},

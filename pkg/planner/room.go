@@ -225,7 +225,10 @@ func (p *planning) open(g *groupState, n int64) *bin {
 	p.fresh = append(p.fresh, b)
 	g.take(n)
 	p.bought += n
+	hosts := p.hosts
+	p.occupy(g, n)
 	p.undo = append(p.undo, func() {
+		p.hosts = hosts
 		p.fresh = p.fresh[:len(p.fresh)-1]
 		g.take(-n)
 		p.bought -= n
@@ -319,6 +322,9 @@ func (p *planning) detail(g *groupState, why Reason) string {
 	case ReasonFairShare:
 		return p.fairDetail(g)
 	case ReasonNoHeadroom:
+		if p.roomOnHosts(g) == 0 {
+			return p.hostsDetail(g)
+		}
 		return fmt.Sprintf("room for %d more VMs of class %s", *g.class.Headroom, g.Class)
 	case ReasonUnknownSize, g.blocked:
 		return g.detail
@@ -347,6 +353,7 @@ func (p *planning) growLimit(g *groupState) (int64, Reason) {
 	if g.class != nil && g.class.Headroom != nil {
 		limit(*g.class.Headroom-g.class.buy, ReasonNoHeadroom)
 	}
+	limit(p.roomOnHosts(g), ReasonNoHeadroom)
 	if m := p.s.Policy.MaxMachines; m > 0 {
 		limit(m-p.machines()-p.bought, ReasonGlobalLimit)
 	}

@@ -34,6 +34,9 @@ type Snapshot struct {
 	NodeGroups    []NodeGroup  `json:"nodeGroups,omitempty"`
 	Machines      []Machine    `json:"machines,omitempty"`
 	Classes       []VMClass    `json:"classes,omitempty"`
+	// Zones tell what is free on the hosts that VMs run on. None: nothing is known
+	// about any.
+	Zones []HostZone `json:"zones,omitempty"`
 }
 
 // Policy is the part of the configuration that plans depend on.
@@ -305,10 +308,37 @@ type Machine struct {
 	Trouble string `json:"trouble,omitempty"`
 	// Phase is Cluster API's own word, for people only.
 	Phase string `json:"phase,omitempty"`
+	// OnHost tells that its VM was on a host when the hosts were read, so that what
+	// is free there is less by it already.
+	OnHost bool `json:"onHost,omitempty"`
 }
 
 // Key is namespace/name.
 func (m *Machine) Key() string { return m.Namespace + "/" + m.Name }
+
+// HostZone is what is free on the hosts of one zone.
+type HostZone struct {
+	// Name is that of the failure domain, as in [NodeGroup.Zone]. Empty: these hosts
+	// are there for every group.
+	Name string `json:"name,omitempty"`
+	// ReadAt is when the hosts were read: Machines made since are on none of them.
+	ReadAt time.Time  `json:"readAt,omitzero"`
+	Hosts  []HostRoom `json:"hosts,omitempty"`
+	// Unknown, if not empty, tells why it is not known what is free there. That is
+	// not zero and not without end.
+	Unknown string `json:"unknown,omitempty"`
+}
+
+// HostRoom is what is free on each of Count equal hosts that take VMs.
+type HostRoom struct {
+	Count int64 `json:"count"`
+	// Memory is how many bytes may still be reserved.
+	Memory int64 `json:"memory"`
+	// GPUs counts whole devices that no VM holds, Devices names what they can be
+	// given to a VM as, in the words of [VMClass.Devices].
+	GPUs    int64    `json:"gpus,omitempty"`
+	Devices []string `json:"devices,omitempty"`
+}
 
 // FailureKind says what kept a Machine from becoming a Node, as far as the
 // words of its provider tell.
@@ -334,6 +364,12 @@ type VMClass struct {
 	// Capacity is the hardware of the class, before any kubelet reserve.
 	Capacity Resources `json:"capacity"`
 	GPUType  string    `json:"gpuType,omitempty"`
+	// Devices is what its GPUs are to vSphere: the vGPU profile or the PCI ids, or
+	// several with commas between.
+	Devices string `json:"devices,omitempty"`
+	// ReservedMemory is how many bytes a VM without GPUs locks on its host; one with
+	// GPUs locks all that it has. Zero: none, or not known.
+	ReservedMemory int64 `json:"reservedMemory,omitempty"`
 	// Price in millionths of the catalogue's unit per hour. Zero: derived from
 	// the capacity.
 	Price int64 `json:"price,omitempty"`

@@ -16,16 +16,23 @@ type planning struct {
 	next Memory
 	plan Plan
 
-	groups   []*groupState
-	group    map[string]*groupState // by namespace/name
-	nodes    []*nodeState
-	node     map[string]*nodeState // by name
-	machine  map[string]*Machine   // by namespace/name
-	class    map[string]*classState
-	clusters []*clusterState
-	cluster  map[string]*clusterState // by namespace/name
-	pod      map[*Pod]*podState
-	podNames map[PodRef]bool // of all pods, once somebody has asked; without UIDs
+	groups  []*groupState
+	group   map[string]*groupState // by namespace/name
+	nodes   []*nodeState
+	node    map[string]*nodeState // by name
+	machine map[string]*Machine   // by namespace/name
+	class   map[string]*classState
+	// hosts is what is free on the hosts now, hostsFirst before anything was bought.
+	hosts, hostsFirst hostRooms
+	hostVersions      int64
+	// hostsEmpty is what is free without any VM to come, hostOrder the groups, by
+	// index, whose VMs are counted on hosts.
+	hostsEmpty []hostRoom
+	hostOrder  []int64
+	clusters   []*clusterState
+	cluster    map[string]*clusterState // by namespace/name
+	pod        map[*Pod]*podState
+	podNames   map[PodRef]bool // of all pods, once somebody has asked; without UIDs
 
 	// bins are the nodes that exist and the Machines that are coming; fresh
 	// are the nodes that this plan would buy.
@@ -89,6 +96,13 @@ type groupState struct {
 	broken   []*Machine // ready, without their GPUs, and too late
 	price    int64
 	class    *classState
+	// vm is what a VM takes of its host, if that and the hosts are known, flying how
+	// many are to come and on no host yet, stuck how many of these no host seems to
+	// have room for; fits is how many more there is room for at the version fitAt.
+	// blind tells why it is not known, if it should be.
+	vm                         *vmNeed
+	flying, stuck, fits, fitAt int64
+	blind                      string
 	// blocked, if not empty, tells why no Machine may be added.
 	blocked Reason
 	detail  string

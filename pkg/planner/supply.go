@@ -29,11 +29,13 @@ func (p *planning) credit() {
 	for _, g := range p.groups {
 		p.creditGroup(g)
 	}
+	p.creditHosts()
 	for _, g := range p.groups {
 		p.backOff(g)
 		p.block(g)
 		p.minimum(g)
 	}
+	p.hostsFirst = p.hosts
 	p.learnBoots()
 	equal := map[string]*bin{}
 	for _, n := range p.nodes {
@@ -99,8 +101,12 @@ func (p *planning) minimum(g *groupState) {
 		if c.Headroom != nil { // a min size makes no room on the hosts (rule I2)
 			g.lack = max(0, min(g.lack, *c.Headroom-c.buy))
 		}
+	}
+	g.lack = min(g.lack, p.roomOnHosts(g))
+	if c := g.class; c != nil {
 		c.buy += g.lack
 	}
+	p.occupy(g, g.lack)
 	g.room -= g.lack
 	g.coming += g.lack
 	p.bought += g.lack

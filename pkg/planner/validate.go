@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 )
@@ -41,6 +42,12 @@ func Validate(s Snapshot) error {
 		v.name(fmt.Sprintf("classes[%d]", i), "class", "-", c.Name)
 		v.amounts(fmt.Sprintf("classes[%d].capacity", i), c.Capacity)
 	}
+	for i, z := range s.Zones {
+		v.name(fmt.Sprintf("zones[%d]", i), "zone", "-", cmp.Or(z.Name, "(any)"))
+		for j, h := range z.Hosts {
+			v.atLeastZero(fmt.Sprintf("zones[%d].hosts[%d]", i, j), map[string]int64{"count": h.Count, "memory": h.Memory, "gpus": h.GPUs})
+		}
+	}
 	for i := range s.RayClusters {
 		v.cluster(fmt.Sprintf("rayClusters[%d]", i), &s.RayClusters[i])
 	}
@@ -74,7 +81,7 @@ func (v *validation) amounts(at string, r Resources) {
 }
 
 func (v *validation) atLeastZero(at string, values map[string]int64) {
-	for _, n := range []string{"min", "max", "replicas", "price", "count", "maxMachines", "maxGPUs", "weight"} {
+	for _, n := range []string{"min", "max", "replicas", "price", "count", "maxMachines", "maxGPUs", "weight", "memory", "gpus"} {
 		if values[n] < 0 {
 			v.add("%s: %s is negative", at, n)
 		}
