@@ -158,10 +158,11 @@ func (s *sources) ready() error {
 // observers fill a snapshot. The catalogue comes first, because the supply is
 // completed from it.
 func (s *sources) observers() []coordinator.Observer {
+	var onHosts map[string]bool // names of VMs
 	return []coordinator.Observer{
 		coordinator.ObserverFunc(func(now time.Time, snap *planner.Snapshot) {
 			v := s.catalogue.Observe(now)
-			snap.Classes = v.Classes
+			snap.Classes, snap.Zones, onHosts = v.Classes, v.Zones, v.VMs
 			snap.Sources = append(snap.Sources, v.Sources...)
 		}),
 		coordinator.ObserverFunc(func(now time.Time, snap *planner.Snapshot) {
@@ -169,7 +170,10 @@ func (s *sources) observers() []coordinator.Observer {
 			capi.FillFromClasses(&v, snap.Classes, capi.Overhead{})
 			snap.NodeGroups, snap.Machines, snap.Nodes, snap.Pods = v.NodeGroups, v.Machines, v.Nodes, v.Pods
 			for i := range snap.Machines {
-				snap.Machines[i].Trouble = v.Troubles[snap.Machines[i].Key()]
+				m := &snap.Machines[i]
+				// A VM has the name of its Machine, unless a naming template says
+				// otherwise: then it counts as on its way until its Node is there.
+				m.Trouble, m.OnHost = v.Troubles[m.Key()], onHosts[m.Name]
 			}
 			snap.Sources = append(snap.Sources, v.Sources...)
 			if v.PausedBy != "" {

@@ -105,6 +105,8 @@ type VCenter struct {
 	CAFile       string `json:"caFile,omitempty"`
 	Thumbprint   string `json:"thumbprint,omitempty"`
 	Insecure     bool   `json:"insecure,omitempty"`
+	// Hosts reads what is free on its hosts, by zone.
+	Hosts bool `json:"hosts,omitempty"`
 }
 
 // Class overrides or adds one VM class.

@@ -53,6 +53,7 @@ func worldDocs() map[string]string {
 		"catalogue.vcenter.caFile":        "File with the certificates that the vCenter's own is verified by.",
 		"catalogue.vcenter.thumbprint":    "SHA-1 or SHA-256 fingerprint of the vCenter's certificate.",
 		"catalogue.vcenter.insecure":      "Verify nothing. For trials only.",
+		"catalogue.vcenter.hosts":         "Read what is free on its hosts, by zone, and buy no VM for which no host has room: whole GPUs, and the memory that GPU VMs and classes with a reservation lock. Needs a role that may read hosts and VMs.",
 		"catalogue.refreshInterval":       "Time between two readings of the catalogue.",
 		"catalogue.classes":               "Prices for classes, or whole classes where no source has them.",
 		"catalogue.classes[].name":        "Name of the VM class.",

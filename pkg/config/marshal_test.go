@@ -50,7 +50,7 @@ func full() Configuration {
 	}
 	c.Catalogue.VCenter = &VCenter{
 		URL: "https://vcenter.example.com/sdk", UsernameFile: "/v/user", PasswordFile: "/v/password", CAFile: "/v/ca",
-		Thumbprint: strings.TrimSuffix(strings.Repeat("0A:", 32), ":"),
+		Thumbprint: strings.TrimSuffix(strings.Repeat("0A:", 32), ":"), Hosts: true,
 	}
 	c.Catalogue.Classes = []Class{{Name: "1.10", Price: "2.50", CPU: "16", Memory: "64Gi", GPU: "4", GPUType: "A100"}}
 	c.Loop.DryRun = true

@@ -58,7 +58,8 @@ func (g *NodeGroup) on(zone string) bool { return zone == "" || g.Zone == "" || 
 
 // hostsOf tells whether it is known what is free on the hosts of the group, or why
 // not.
-func (s *Snapshot) hostsOf(g *NodeGroup) (known bool, why string) {
+func (s *Snapshot) hostsOf(g *NodeGroup, need *vmNeed) (known bool, why string) {
+	offered, others := need == nil || need.gpus == 0, false
 	for _, z := range s.Zones {
 		if !g.on(z.Name) {
 			continue
@@ -68,9 +69,17 @@ func (s *Snapshot) hostsOf(g *NodeGroup) (known bool, why string) {
 			continue
 		}
 		known = true
+		for _, h := range z.Hosts {
+			offered = offered || slices.Contains(h.Devices, need.devices)
+			others = others || h.GPUs > 0 || len(h.Devices) > 0
+		}
 	}
-	if !known && why == "" {
+	switch {
+	case why != "":
+	case !known:
 		why = fmt.Sprintf("zone %q is none of those that were read", g.Zone)
+	case !offered && others: // without any GPU there is none for it either
+		why = "no host tells of devices " + need.devices
 	}
 	return known && why == "", why
 }
@@ -113,8 +122,8 @@ func (p *planning) creditHosts() {
 		if g.class == nil || g.class.Invalid != "" {
 			continue
 		}
-		known, why := p.s.hostsOf(g.NodeGroup)
 		need, missing := g.class.need()
+		known, why := p.s.hostsOf(g.NodeGroup, need)
 		if known && need != nil {
 			g.vm, g.flying = need, p.inFlight(g)
 			p.hostOrder = append(p.hostOrder, g.index)
@@ -296,7 +305,7 @@ func (c *checking) hosts(plan Plan) {
 			continue
 		}
 		need, _ := c.p.s.Classes[i].need()
-		if known, _ := c.p.s.hostsOf(g.NodeGroup); !known || need == nil {
+		if known, _ := c.p.s.hostsOf(g.NodeGroup, need); !known || need == nil {
 			continue
 		}
 		n, fit := st.To-st.From, int64(0)

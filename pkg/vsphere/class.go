@@ -19,6 +19,9 @@ type hardware struct {
 	cpus        int64
 	memoryBytes int64
 	gpus        gpus
+	// reservedBytes is the memory that its VMs lock on their host; with GPUs they
+	// lock all.
+	reservedBytes int64
 	// problem, if not empty, tells why the class cannot be used.
 	problem string
 }
@@ -50,6 +53,9 @@ func (h hardware) class(name string) planner.VMClass {
 	if n := h.gpus.count(); n > 0 {
 		c.Capacity[planner.ResourceGPU] = n * planner.Unit
 		c.GPUType = h.gpus.kind()
+		c.Devices = c.GPUType
+	} else {
+		c.ReservedMemory = min(max(0, h.reservedBytes), h.memoryBytes)
 	}
 	return c
 }

@@ -84,7 +84,7 @@ func TestTrustBetweenSources(t *testing.T) {
 		{Name: "lost", Price: 1_000_000, Invalid: "no source has it, and the configuration does not give its cpu and memory"},
 		{Name: "negative", Invalid: "cpu is -2: amounts must not be negative"},
 		{Name: "own", Capacity: planner.Resources{"CPU": 2500, "memory": gib, "GPU": 10000}, Price: 1, GPUType: "t4"},
-		{Name: "theirs", Capacity: planner.Resources{"CPU": 2000, "memory": gib, "GPU": 30000}, GPUType: "a,b", Invalid: `its configured price "free": want a decimal such as 2.50`},
+		{Name: "theirs", Capacity: planner.Resources{"CPU": 2000, "memory": gib, "GPU": 30000}, GPUType: "a,b", Devices: "a,b", Invalid: `its configured price "free": want a decimal such as 2.50`},
 	}
 	assert.Equal(t, want, got)
 }

@@ -43,6 +43,11 @@ func directPath(vendor, device int64, label string) (kind string, ok bool) {
 // API (`_typeName` as discriminator), that adds devices. It is read with a type of
 // our own: a device that a newer API adds must not make the class unreadable.
 type configSpec struct {
+	MemoryAllocation struct {
+		ReservationMB int64 `json:"reservation"`
+	} `json:"memoryAllocation"`
+	MemoryLocked bool `json:"memoryReservationLockedToMax"`
+
 	DeviceChange []struct {
 		Operation string `json:"operation"`
 		Device    struct {
@@ -66,14 +71,22 @@ type backing struct {
 // empty one: only then do the devices of the class itself count
 // (vmware-tanzu/vm-operator:
 // pkg/providers/vsphere/virtualmachine/class_configspec_from_name.go).
-func devicesOfSpec(raw json.RawMessage) (found gpus, present bool, err error) {
+//
+// reserved is what it reserves of the memory: -1 stands for all.
+func devicesOfSpec(raw json.RawMessage) (found gpus, reserved int64, present bool, err error) {
 	text := strings.TrimSpace(string(raw))
 	if text == "" || text == "null" || text == "{}" || text == `""` {
-		return nil, false, nil
+		return nil, 0, false, nil
 	}
 	var spec configSpec
 	if err := json.Unmarshal(raw, &spec); err != nil {
-		return nil, true, fmt.Errorf("reading its config spec: %w", err)
+		return nil, 0, true, fmt.Errorf("reading its config spec: %w", err)
+	}
+	if mb := spec.MemoryAllocation.ReservationMB; mb > 0 && mb <= mostMemoryBytes>>20 {
+		reserved = mb << 20
+	}
+	if spec.MemoryLocked {
+		reserved = -1
 	}
 	for _, c := range spec.DeviceChange {
 		if c.Operation != "" && c.Operation != "add" {
@@ -83,7 +96,7 @@ func devicesOfSpec(raw json.RawMessage) (found gpus, present bool, err error) {
 			found = append(found, kind)
 		}
 	}
-	return found, true, nil
+	return found, reserved, true, nil
 }
 
 // gpu describes the device behind the backing, or tells that it is no GPU.

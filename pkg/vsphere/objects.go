@@ -121,6 +121,13 @@ type objectClass struct {
 			} `json:"dynamicDirectPathIODevices"`
 		} `json:"devices"`
 	} `json:"hardware"`
+	Policies struct {
+		Resources struct {
+			Requests struct {
+				Memory resource.Quantity `json:"memory"`
+			} `json:"requests"`
+		} `json:"resources"`
+	} `json:"policies"`
 	ConfigSpec json.RawMessage `json:"configSpec"`
 }
 
@@ -134,10 +141,11 @@ func parseObject(u *unstructured.Unstructured) hardware {
 		return hardware{problem: fmt.Sprintf("reading its spec: %v", err)}
 	}
 	h := hardware{cpus: spec.Hardware.CPUs, memoryBytes: wholeBytes(spec.Hardware.Memory)}
-	devices, present, err := devicesOfSpec(spec.ConfigSpec)
+	devices, reserved, present, err := devicesOfSpec(spec.ConfigSpec)
 	if err != nil {
 		h.problem = err.Error()
 	}
+	h.reserve(reserved, wholeBytes(spec.Policies.Resources.Requests.Memory))
 	if present {
 		h.gpus = devices
 		return h
@@ -151,6 +159,15 @@ func parseObject(u *unstructured.Unstructured) hardware {
 		}
 	}
 	return h
+}
+
+// reserve notes the larger of what a config spec and what a class reserve of the
+// memory; -1 stands for all in a config spec, and for nonsense in a class.
+func (h *hardware) reserve(spec, class int64) {
+	h.reservedBytes = max(spec, class)
+	if spec < 0 {
+		h.reservedBytes = h.memoryBytes
+	}
 }
 
 // wholeBytes is the quantity in bytes, or -1 if it is out of range.

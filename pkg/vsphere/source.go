@@ -1,8 +1,10 @@
 package vsphere
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -28,6 +30,9 @@ const (
 	keepAliveInterval = 10 * time.Minute
 	// logoutTimeout bounds the last call.
 	logoutTimeout = 5 * time.Second
+	// staleHosts is how many readings of the hosts may go wrong before what is free
+	// there counts as unknown.
+	staleHosts = 5
 	// mostGone bounds the classes that are remembered as gone.
 	mostGone = 1024
 )
@@ -58,6 +63,10 @@ type View struct {
 	// that of the oldest part that was read, and its error names the parts that
 	// cannot be read now.
 	Sources []planner.Source
+	// Zones tell what is free on the hosts, if they are to be read, and VMs names
+	// those that run on one.
+	Zones []planner.HostZone
+	VMs   map[string]bool
 }
 
 // Source reads the catalogue. Observe is safe for concurrent use.
@@ -68,8 +77,23 @@ type Source struct {
 	// keepAlive, if not nil, uses the session of vCenter.
 	keepAlive func(context.Context)
 
+	// hosts, if not nil, reads what is free on the hosts.
+	hosts *hostPart
+
 	mu      sync.Mutex
 	classes []planner.VMClass
+}
+
+// hostPart is the last reading of the hosts.
+type hostPart struct {
+	read      func(context.Context) (hostReading, error)
+	keepAlive func(context.Context)
+	close     func(context.Context) error
+
+	// What follows is guarded by Source.mu.
+	last hostReading
+	at   time.Time // when it was last read; zero if never
+	err  string
 }
 
 // part is one place that classes come from.
@@ -104,6 +128,10 @@ func New(o Options) *Source {
 		s.vcenter = &vcenter{o: *v, namespace: o.Namespace, log: o.Log}
 		s.keepAlive = s.vcenter.keepAlive
 		s.parts = append(s.parts, &part{name: "vCenter", read: s.vcenter.read})
+		if v.Hosts {
+			r := &hostReader{v: s.vcenter}
+			s.hosts = &hostPart{read: r.read, keepAlive: r.keepAlive, close: r.close}
+		}
 	}
 	s.classes = merge(o.Catalogue.Classes)
 	return s
@@ -124,11 +152,31 @@ func (s *Source) Observe(now time.Time) View {
 			troubles = append(troubles, p.name+": "+p.err)
 		}
 	}
+	view := View{}
+	if s.hosts != nil {
+		if s.hosts.err != "" {
+			troubles = append(troubles, "hosts of vCenter: "+s.hosts.err)
+		}
+		view.Zones, view.VMs = s.hosts.observe(now, s.o.Catalogue.RefreshInterval.Duration)
+	}
 	out.Error = strings.Join(troubles, "; ")
 	if !out.Known && out.Error == "" {
 		out.Error = "nothing has been read yet"
 	}
-	return View{Classes: slices.Clone(s.classes), Sources: []planner.Source{out}}
+	view.Classes, view.Sources = slices.Clone(s.classes), []planner.Source{out}
+	return view
+}
+
+// observe is what is known of the hosts: nothing, if they have not been read, or
+// not for long.
+func (p *hostPart) observe(now time.Time, interval time.Duration) ([]planner.HostZone, map[string]bool) {
+	switch age := now.Sub(p.at); {
+	case p.at.IsZero():
+		return []planner.HostZone{{Unknown: cmp.Or(p.err, "the hosts have not been read yet")}}, nil
+	case age > staleHosts*interval:
+		return []planner.HostZone{{Unknown: fmt.Sprintf("the hosts were last read %s ago: %s", age.Round(time.Second), p.err)}}, nil
+	}
+	return slices.Clone(p.last.zones), p.last.vms
 }
 
 // Run refreshes the catalogue until ctx ends, then logs out. While something
@@ -166,6 +214,9 @@ func (s *Source) rest(ctx context.Context, wait time.Duration) bool {
 		if wait -= step; wait > 0 && s.keepAlive != nil {
 			probe, cancel := context.WithTimeout(ctx, refreshTimeout)
 			s.keepAlive(probe)
+			if s.hosts != nil {
+				s.hosts.keepAlive(probe)
+			}
 			cancel()
 		}
 	}
@@ -193,8 +244,56 @@ func (s *Source) refresh(ctx context.Context) bool {
 			}
 		})
 	}
+	if s.hosts != nil {
+		g.Go(func() {
+			if !s.refreshHosts(ctx) {
+				well.Store(false)
+			}
+		})
+	}
 	g.Wait()
 	return well.Load()
+}
+
+// refreshHosts reads the hosts once and tells whether all went well. A reading with
+// an error may still know some zones.
+func (s *Source) refreshHosts(ctx context.Context) bool {
+	call, cancel := context.WithTimeout(ctx, refreshTimeout)
+	defer cancel()
+	got, err := s.hosts.read(call)
+	if ctx.Err() != nil {
+		return false
+	}
+	s.mu.Lock()
+	p := s.hosts
+	text := ""
+	if err != nil {
+		text = clipText(err.Error())
+	}
+	news := (p.err == "") != (text == "")
+	if news && err != nil {
+		s.o.Log.Warn("hosts cannot be read, or not all of them", zap.Error(err))
+	}
+	p.err = text
+	if got.zones != nil {
+		if news = news || !sameRoom(got.zones, p.last.zones); p.at.IsZero() {
+			s.o.Log.Info("hosts are read", zap.Int("zones", len(got.zones)), zap.Int("vms", len(got.vms)))
+		}
+		p.last, p.at = got, time.Now()
+	}
+	s.mu.Unlock()
+	if news && s.o.Changed != nil {
+		s.o.Changed()
+	}
+	return err == nil
+}
+
+// sameRoom tells whether two readings found the same room.
+func sameRoom(a, b []planner.HostZone) bool {
+	return slices.EqualFunc(a, b, func(x, y planner.HostZone) bool {
+		x.ReadAt = y.ReadAt
+		return reflect.DeepEqual(x, y)
+	})
 }
 
 // merge makes the catalogue anew and tells whether it has changed.
@@ -269,7 +368,11 @@ func (s *Source) logout(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logoutTimeout)
 	defer cancel()
-	if err := s.vcenter.close(ctx); err != nil {
+	err := s.vcenter.close(ctx)
+	if s.hosts != nil {
+		err = errors.Join(err, s.hosts.close(ctx))
+	}
+	if err != nil {
 		s.o.Log.Warn("vcenter session was not ended", zap.Error(err))
 	}
 }

@@ -59,9 +59,13 @@ func parseVCenterClass(raw json.RawMessage, namespace string) (name string, h ha
 	if memoryMB >= 0 && memoryMB <= mostMemoryBytes>>20 {
 		h.memoryBytes = memoryMB << 20
 	}
-	if h.gpus, err = c.devices(); err != nil {
+	var percent int64 // of the memory
+	read("memory_reservation", &percent)
+	var reserved int64
+	if h.gpus, reserved, err = c.devices(); err != nil {
 		problems = append(problems, err.Error())
 	}
+	h.reserve(reserved, max(h.memoryBytes, 0)*min(max(percent, 0), 100)/100)
 	switch {
 	case name == "":
 		problems = append(problems, "vCenter lists it without an id")
@@ -73,12 +77,18 @@ func parseVCenterClass(raw json.RawMessage, namespace string) (name string, h ha
 	return name, h
 }
 
-// devices counts the GPUs, from the config spec if there is one.
-func (c vcenterClass) devices() (gpus, error) {
-	found, present, err := devicesOfSpec(c["config_spec"])
-	if present || err != nil {
-		return found, err
+// devices counts the GPUs, from the config spec if there is one, and tells what it
+// reserves of the memory.
+func (c vcenterClass) devices() (found gpus, reserved int64, err error) {
+	found, reserved, present, err := devicesOfSpec(c["config_spec"])
+	if !present && err == nil {
+		found, err = c.ownDevices()
 	}
+	return found, reserved, err
+}
+
+// ownDevices counts the GPUs of a class without a config spec.
+func (c vcenterClass) ownDevices() (found gpus, err error) {
 	raw, ok := c["devices"]
 	if !ok || string(raw) == "null" {
 		return nil, nil

@@ -76,26 +76,44 @@ func (l *limited) Write(p []byte) (int, error) {
 	return l.buf.Write(p)
 }
 
-// login opens a session with what the credential files say now.
-func (v *vcenter) login(ctx context.Context) error {
+// credentials are what the credential files say now.
+func (v *vcenter) credentials() (*url.Userinfo, error) {
 	username, err := secret(v.o.UsernameFile)
 	if err != nil {
-		return fmt.Errorf("reading the vCenter user name: %w", err)
+		return nil, fmt.Errorf("reading the vCenter user name: %w", err)
 	}
 	password, err := secret(v.o.PasswordFile)
 	if err != nil {
-		return fmt.Errorf("reading the vCenter password: %w", err)
+		return nil, fmt.Errorf("reading the vCenter password: %w", err)
 	}
+	return url.UserPassword(username, password), nil
+}
+
+// connect opens a connection without a session.
+func (v *vcenter) connect(ctx context.Context) (*vim25.Client, error) {
 	transport, err := v.transport()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	vim, err := vim25.NewClient(ctx, transport)
 	if err != nil {
-		return fmt.Errorf("connecting to vCenter: %w", err)
+		return nil, fmt.Errorf("connecting to vCenter: %w", err)
+	}
+	return vim, nil
+}
+
+// login opens a session.
+func (v *vcenter) login(ctx context.Context) error {
+	user, err := v.credentials()
+	if err != nil {
+		return err
+	}
+	vim, err := v.connect(ctx)
+	if err != nil {
+		return err
 	}
 	client := rest.NewClient(vim)
-	if err := client.Login(ctx, url.UserPassword(username, password)); err != nil {
+	if err := client.Login(ctx, user); err != nil {
 		client.CloseIdleConnections()
 		return fmt.Errorf("logging in to vCenter: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +16,9 @@ import (
 	_ "github.com/vmware/govmomi/vapi/namespace/simulator" // registers the VM class endpoints
 	"github.com/vmware/govmomi/vapi/rest"
 	_ "github.com/vmware/govmomi/vapi/simulator" // registers the session endpoints
+	"github.com/vmware/govmomi/vapi/vcenter/consumptiondomains/associations"
+	_ "github.com/vmware/govmomi/vapi/vcenter/consumptiondomains/simulator" // registers the zone endpoints
+	"github.com/vmware/govmomi/vapi/vcenter/consumptiondomains/zones"
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
@@ -33,10 +37,13 @@ type Host struct {
 	CPUs        int
 	MemoryBytes int64
 	// GPUs is the number of devices, Profile the vGPU profile that each offers as
-	// a whole.
+	// a whole. Each has 80 GB.
 	GPUs    int
 	Profile string
 }
+
+// frameBufferKB is the memory of a simulated GPU.
+const frameBufferKB = 80 << 20
 
 // Class is a VM class.
 type Class struct {
@@ -55,8 +62,12 @@ type PCI struct{ Vendor, Device int64 }
 
 // Options of [Start]. The zero value has one host without GPUs and no classes.
 type Options struct {
-	Hosts   []Host
-	Classes []Class
+	Hosts []Host
+	// Clusters is how many clusters there are with these hosts each; zero is one.
+	// Zones names the zone of each; shorter or nil: the others are in none.
+	Clusters int
+	Zones    []string
+	Classes  []Class
 	// Username and Password are "user" and "pass" if empty.
 	Username, Password string
 }
@@ -96,7 +107,7 @@ func start(o Options) (*Server, error) {
 		o.Hosts = []Host{{Count: 1, CPUs: 16, MemoryBytes: 64 << 30}}
 	}
 	m := simulator.VPX()
-	m.Datacenter, m.Cluster, m.ClusterHost, m.Host, m.Machine = 1, 1, 0, 0, 0
+	m.Datacenter, m.Cluster, m.ClusterHost, m.Host, m.Machine = 1, max(1, o.Clusters), 0, 0, 0
 	for _, h := range o.Hosts {
 		m.ClusterHost += h.Count
 	}
@@ -114,7 +125,7 @@ func start(o Options) (*Server, error) {
 	s.URL = u.String()
 	var err error
 	if s.CAFile, err = server.CertificateFile(); err == nil {
-		err = s.SetClasses(o.Classes)
+		err = errors.Join(s.SetClasses(o.Classes), s.setZones(o.Zones))
 	}
 	if err != nil {
 		server.Close()
@@ -128,8 +139,11 @@ func start(o Options) (*Server, error) {
 // theirs, and names the cluster: vcsim takes those whose name starts with WCP-
 // for Supervisors.
 func equip(m *simulator.Model, hosts []Host) {
-	for _, e := range m.Service.Context.Map.All("ClusterComputeResource") {
+	for i, e := range m.Service.Context.Map.All("ClusterComputeResource") {
 		e.Entity().Name = "WCP-gpu"
+		if i > 0 {
+			e.Entity().Name += fmt.Sprintf("-%d", i)
+		}
 	}
 	var plan []Host
 	for _, h := range hosts {
@@ -139,10 +153,10 @@ func equip(m *simulator.Model, hosts []Host) {
 	}
 	for i, e := range m.Service.Context.Map.All("HostSystem") {
 		h, ok := e.(*simulator.HostSystem)
-		if !ok || i >= len(plan) {
+		if !ok || len(plan) == 0 {
 			continue
 		}
-		want := plan[i]
+		want := plan[i%len(plan)]
 		hardware, summary := *h.Hardware, *h.Summary.Hardware
 		hardware.CpuInfo.NumCpuCores, hardware.CpuInfo.NumCpuThreads = int16(want.CPUs), int16(2*want.CPUs) //nolint:gosec // a test's own number
 		hardware.MemorySize = want.MemoryBytes
@@ -154,7 +168,7 @@ func equip(m *simulator.Model, hosts []Host) {
 		for g := range want.GPUs {
 			id := fmt.Sprintf("0000:%02x:00.0", 0x10+g)
 			hardware.PciDevice = append(hardware.PciDevice, types.HostPciDevice{Id: id, VendorId: 0x10de, DeviceId: 0x2330, VendorName: "NVIDIA Corporation"})
-			config.GraphicsInfo = append(config.GraphicsInfo, types.HostGraphicsInfo{DeviceName: want.Profile, VendorName: "NVIDIA Corporation", PciId: id, GraphicsType: "sharedDirect"})
+			config.GraphicsInfo = append(config.GraphicsInfo, types.HostGraphicsInfo{DeviceName: want.Profile, VendorName: "NVIDIA Corporation", PciId: id, GraphicsType: "sharedDirect", MemorySizeInKB: frameBufferKB})
 			config.PciPassthruInfo = append(config.PciPassthruInfo, &types.HostPciPassthruInfo{Id: id, PassthruCapable: true, PassthruEnabled: true, PassthruActive: true})
 		}
 		if want.GPUs > 0 && want.Profile != "" {
@@ -217,6 +231,31 @@ func (c Class) spec() (namespace.VirtualMachineClassCreateSpec, error) {
 	raw, err := json.Marshal(device{"_typeName": "VirtualMachineConfigSpec", "deviceChange": changes})
 	out.ConfigSpec = raw
 	return out, err
+}
+
+// setZones puts clusters in zones, in the order of their ids.
+func (s *Server) setZones(names []string) error {
+	all := s.model.Service.Context.Map.All("ClusterComputeResource")
+	clusters := make([]string, 0, len(all))
+	for _, e := range all {
+		clusters = append(clusters, e.Reference().Value)
+	}
+	slices.Sort(clusters)
+	return s.call(func(_ context.Context, _ *vim25.Client, c *rest.Client) error {
+		made := map[string]bool{}
+		for i, name := range names {
+			if !made[name] {
+				if _, err := zones.NewManager(c).CreateZone(zones.CreateSpec{Zone: name}); err != nil {
+					return fmt.Errorf("making zone %s: %w", name, err)
+				}
+			}
+			made[name] = true
+			if err := associations.NewManager(c).AddAssociations(name, clusters[i]); err != nil {
+				return fmt.Errorf("putting a cluster in zone %s: %w", name, err)
+			}
+		}
+		return nil
+	})
 }
 
 // EndSessions ends REST sessions by their ids, as vCenter does after idleness or a
