@@ -283,8 +283,8 @@ func TestRunBacksOff(t *testing.T) {
 func TestSlowPart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		changed := 0
-		s := New(Options{Changed: func() { changed++ }})
+		var changed atomic.Int64
+		s := New(Options{Changed: func() { changed.Add(1) }})
 		s.parts = []*part{
 			{name: "slow", read: func(ctx context.Context) (map[string]hardware, error) {
 				<-ctx.Done()
@@ -302,7 +302,7 @@ func TestSlowPart(t *testing.T) {
 		got := s.Observe(time.Now())
 		assert.Len(t, got.Classes, 1)
 		assert.True(t, got.Sources[0].Known)
-		assert.Equal(t, 1, changed)
+		assert.EqualValues(t, 1, changed.Load())
 		assert.Zero(t, time.Since(begin))
 
 		time.Sleep(refreshTimeout + time.Millisecond) // virtual
