@@ -18,7 +18,8 @@ func (p *planning) leastCost() int64 {
 // fork copies what a choice of nodes changes. Nothing may be placed so far.
 func (p *planning) fork() *planning {
 	q := *p
-	q.undo, q.options, q.key, q.noRoom, q.unmet, q.tenants = nil, nil, nil, map[wanting]bool{}, nil, tenantCache{}
+	q.undo, q.options, q.fresh, q.key, q.noRoom, q.unmet, q.tenants = nil, nil, nil, nil, map[wanting]bool{}, nil, tenantCache{}
+	q.tenant, q.fair = "", nil // the pods that it gets are within everybody's part
 	class, group := map[*classState]*classState{}, map[*groupState]*groupState{}
 	q.groups = make([]*groupState, 0, len(p.groups))
 	for _, g := range p.groups {
