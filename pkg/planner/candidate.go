@@ -234,8 +234,12 @@ func (p *planning) refused(n *nodeState) (time.Time, bool) {
 	return at, ok && n.Cordon != nil && !at.Before(n.Cordon.At)
 }
 
-// needReason tells a minimum from a demand.
+// needReason tells a minimum from a demand, and both from a worker group that no
+// plan is made for.
 func needReason(text string) Reason {
+	if strings.HasPrefix(text, "worker group ") {
+		return ReasonInvalidCluster
+	}
 	if strings.HasPrefix(text, "demand") || strings.Contains(text, "fresh pod") {
 		return ReasonWanted
 	}

@@ -249,9 +249,9 @@ func (l *leading) existing(unplaced []wantedPods) {
 // does not serve.
 func (l *leading) serving(room func(*RayNode) Resources) (out, at []*rayBin) {
 	at = make([]*rayBin, len(l.c.rayNodes))
-	equal := map[string]*rayBin{}
+	equal, leaving := map[string]*rayBin{}, l.leaving()
 	for i, n := range l.c.rayNodes {
-		if n.Status != RayNodeRunning && n.Status != RayNodeIdle {
+		if n.Status != RayNodeRunning && n.Status != RayNodeIdle || leaving[n.Pod] {
 			continue
 		}
 		b := l.newBin(room(n), n.Labels, 0)
@@ -269,6 +269,28 @@ func (l *leading) serving(room func(*RayNode) Resources) (out, at []*rayBin) {
 		at[i] = equal[key]
 	}
 	return out, at
+}
+
+// leaving names the pods whose Ray nodes serve nothing new, whatever the GCS
+// says: they are on their way out, or a pod of the same replica is.
+func (l *leading) leaving() map[string]bool {
+	out, replicas := map[string]bool{}, map[string]bool{}
+	replica := func(pod *Pod) string { return pod.RayGroup + "/" + pod.RayReplica }
+	for _, pod := range l.c.pods {
+		st := l.p.pod[pod]
+		if st.work == workLeaving || st.group != nil && st.group.Suspended {
+			out[pod.Name] = true
+		}
+		if st.work == workLeaving || st.work == workDead || st.work == workDraining {
+			replicas[replica(pod)] = true
+		}
+	}
+	for _, pod := range l.c.pods {
+		if pod.RayReplica != "" && replicas[replica(pod)] {
+			out[pod.Name] = true
+		}
+	}
+	return out
 }
 
 // base is the number of replicas that KubeRay aims for.

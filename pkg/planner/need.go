@@ -67,7 +67,11 @@ func (p *planning) need(c *clusterState) *needs {
 		uncreated: map[string]int64{}, excess: map[string]int64{}, reason: map[*Pod]string{},
 	}
 	for i := range c.WorkerGroups {
-		if w := &c.WorkerGroups[i]; w.Invalid == "" && !w.Suspended {
+		switch w := &c.WorkerGroups[i]; {
+		case w.Suspended: // the operator takes all its pods
+		case w.Invalid != "":
+			n.keep(w)
+		default:
 			n.list(w)
 		}
 	}
@@ -88,6 +92,23 @@ func (p *planning) need(c *clusterState) *needs {
 	n.settle()
 	return n
 }
+
+// keep lists the Ray nodes of a worker group that is left out of plans: they
+// serve, and nobody could take their pods back.
+func (n *needs) keep(w *WorkerGroup) {
+	for i, pod := range n.c.byGroup[w.Name] {
+		st := n.p.pod[pod]
+		if pod.RayHead || st.ray == nil || st.work != workIdle && st.work != workBusy {
+			continue
+		}
+		u := &unit{group: w, name: pod.Name, pods: n.c.byGroup[w.Name][i : i+1 : i+1], order: -1}
+		n.place(u, [workKinds]int{})
+		u.needed = leftOut + w.Invalid
+	}
+}
+
+// leftOut begins the reason why Ray nodes stay that no plan is made for.
+const leftOut = "left out of plans: "
 
 // list makes the units of one worker group.
 func (n *needs) list(w *WorkerGroup) {
@@ -142,20 +163,23 @@ func (u *unit) add(t *rayTables, b *rayBin, total Resources) {
 
 // place finds the kind of a unit with pods, and its room.
 func (n *needs) place(u *unit, kinds [workKinds]int) {
-	for _, pod := range u.pods {
-		st := n.p.pod[pod]
-		if st.ray == nil {
-			u.add(n.tables, n.tables.newBin(u.group.RayResources, u.group.Labels, 1), u.group.RayResources)
-			continue
-		}
-		b := n.tables.newBin(st.ray.Available, st.ray.Labels, 1)
-		b.gangs = st.ray.Gangs
-		u.add(n.tables, b, st.ray.Total)
-	}
 	pending := 0
 	for _, pod := range u.pods {
 		if pod.Node == "" {
 			pending++
+		}
+	}
+	for _, pod := range u.pods {
+		st := n.p.pod[pod]
+		switch {
+		case st.ray != nil:
+			b := n.tables.newBin(st.ray.Available, st.ray.Labels, 1)
+			b.gangs = st.ray.Gangs
+			u.add(n.tables, b, st.ray.Total)
+		case pod.Node == "" && pending < len(u.pods): // nobody knows when the rest of a replica gets a node
+			u.add(n.tables, n.tables.newBin(nil, u.group.Labels, 1), nil)
+		default:
+			u.add(n.tables, n.tables.newBin(u.group.RayResources, u.group.Labels, 1), u.group.RayResources)
 		}
 	}
 	switch {
@@ -217,18 +241,32 @@ func (n *needs) replicas(w *WorkerGroup) []replica {
 	return out
 }
 
-// serve puts gangs and requests on the units and notes which were used.
+// serve puts gangs and requests on the units and notes which were used: on those
+// that this plan has a use and room for, and only the rest on pods that wait for
+// nothing so far, which may wait on then.
 func (n *needs) serve() {
-	trial := n.trial(func(u *unit) []*rayBin { return u.bins })
+	bins := func(u *unit) []*rayBin { return u.bins }
+	trial := n.trial(bins)
 	mark := n.p.mark()
 	gangs, requests := n.c.demand()
+	var whole []Gang
 	for _, g := range gangs {
+		if !trial.anyOption(g) {
+			whole = append(whole, g)
+		}
+	}
+	left := make([]int64, len(requests))
+	for i, r := range requests {
+		left[i] = trial.serve(r.Resources, r.Selectors, r.Count)
+	}
+	trial.bins = n.addBins(trial.bins, true, bins)
+	for _, g := range whole {
 		trial.anyOption(g)
 	}
-	for _, r := range requests {
-		trial.serve(r.Resources, r.Selectors, r.Count)
+	for i, r := range requests {
+		trial.serve(r.Resources, r.Selectors, left[i])
 	}
-	n.note("demand", func(u *unit) []*rayBin { return u.bins })
+	n.note("demand", bins)
 	n.p.rollback(mark)
 }
 
@@ -252,14 +290,22 @@ func (n *needs) constrain() {
 	totals := func(u *unit) []*rayBin { return u.total }
 	trial := n.trial(totals)
 	mark := n.p.mark()
+	var rest []Request
 	for _, r := range sortedRequests(n.c.Constraints) {
+		if r.Count = trial.serve(r.Resources, r.Selectors, r.Count); r.Count > 0 {
+			rest = append(rest, r)
+		}
+	}
+	trial.bins = n.addBins(trial.bins, true, totals)
+	for _, r := range rest {
 		trial.serve(r.Resources, r.Selectors, r.Count) // what cannot be had in full is not given back either
 	}
 	n.note("request_resources", totals)
 	n.p.rollback(mark)
 }
 
-// trial is a planning of the cluster that can open nothing.
+// trial is a planning of the cluster that can open nothing, on the units that
+// this plan has a use and room for.
 func (n *needs) trial(of func(*unit) []*rayBin) *leading {
 	fixed := *n.c.RayCluster
 	fixed.WorkerGroups = nil
@@ -271,14 +317,20 @@ func (n *needs) trial(of func(*unit) []*rayBin) *leading {
 			l.bins = append(l.bins, b)
 		}
 	}
+	l.bins = n.addBins(l.bins, false, of)
+	return l
+}
+
+// addBins adds those of the units that are surplus, or of the others.
+func (n *needs) addBins(to []*rayBin, surplus bool, of func(*unit) []*rayBin) []*rayBin {
 	for _, u := range n.units {
 		for _, b := range of(u) {
-			if n.tables.asksNothing || !b.full() {
-				l.bins = append(l.bins, b)
+			if u.surplus == surplus && (n.tables.asksNothing || !b.full()) {
+				to = append(to, b)
 			}
 		}
 	}
-	return l
+	return to
 }
 
 func (n *needs) note(why string, of func(*unit) []*rayBin) {
@@ -313,7 +365,10 @@ func (n *needs) settle() {
 	wanted := map[string]int{} // uncreated units that something needs
 	for _, u := range n.units {
 		for _, pod := range u.pods {
-			if u.needed != "" {
+			switch {
+			case strings.HasPrefix(u.needed, leftOut):
+				n.reason[pod] = fmt.Sprintf("worker group %s of %s is %s", u.group.Name, n.c.Key(), u.needed)
+			case u.needed != "":
 				n.reason[pod] = fmt.Sprintf("%s of %s needs worker group %s", u.needed, n.c.Key(), u.group.Name)
 			}
 		}

@@ -17,15 +17,15 @@ func (n *needs) verify() {
 	}
 	var loose []*unit
 	for _, u := range n.units {
-		if u.needed == "" && u.kind != unitServing {
+		if u.needed == "" && u.kind != unitServing && !u.surplus {
 			loose = append(loose, u)
 		}
 	}
 	if len(loose) == 0 {
 		return
 	}
-	want := n.unmetOn(func(*unit) bool { return true })
-	stays := func(u *unit) bool { return u.needed != "" || u.kind == unitServing }
+	want := n.unmetOn(func(u *unit) bool { return !u.surplus })
+	stays := func(u *unit) bool { return !u.surplus && (u.needed != "" || u.kind == unitServing) }
 	for i := 0; i < len(loose) && n.unmetOn(stays) > want; {
 		// One, and then as many again as are kept already: the work is bounded by
 		// the logarithm of the units.
