@@ -92,6 +92,9 @@ func (c *checking) remove(st Step, g *groupState) {
 	case c.growing[st.Group]:
 		c.broken("I6", "growing and shrinking %s in one plan", st.Group)
 	}
+	if n := c.p.markedInUse(g); n != nil {
+		c.broken("I1", "shrinking %s while Machine %s, which is in use, carries a delete mark", st.Group, n.machine.Key())
+	}
 	for _, key := range st.Machines {
 		m := c.p.machine[key]
 		if m == nil || m.Deleting || m.Group != st.Group {

@@ -19,6 +19,9 @@ func (p *planning) emptyNode(n *nodeState) {
 	if w.ray() == 0 {
 		why = ReasonMovable
 	}
+	if n.machine.Mark != nil { // only a vacant node is marked, or another shrink might take this one
+		p.steps = append(p.steps, Step{Kind: StepUnmark, Group: n.group.Key(), Machines: []string{n.Machine}, Reason: why})
+	}
 	switch {
 	case n.Cordon == nil:
 		p.cordon(n, why, p.refs(n, func(k work) bool { return k >= workIdle }))

@@ -293,6 +293,28 @@ func (l *leading) leaving() map[string]bool {
 	return out
 }
 
+// leaving names the pods whose Ray nodes serve nothing new, whatever the GCS
+// says: they are on their way out, or a pod of the same replica is.
+func (l *leading) leaving() map[string]bool {
+	out, replicas := map[string]bool{}, map[string]bool{}
+	replica := func(pod *Pod) string { return pod.RayGroup + "/" + pod.RayReplica }
+	for _, pod := range l.c.pods {
+		st := l.p.pod[pod]
+		if st.work == workLeaving || st.group != nil && st.group.Suspended {
+			out[pod.Name] = true
+		}
+		if st.work == workLeaving || st.work == workDead || st.work == workDraining {
+			replicas[replica(pod)] = true
+		}
+	}
+	for _, pod := range l.c.pods {
+		if pod.RayReplica != "" && replicas[replica(pod)] {
+			out[pod.Name] = true
+		}
+	}
+	return out
+}
+
 // base is the number of replicas that KubeRay aims for.
 func (w *WorkerGroup) base() int64 { return min(max(w.Replicas, w.Min), max(w.Max, w.Min)) }
 

@@ -153,14 +153,23 @@ func (l *looking) places(c *planner.RayCluster, room func(*planner.RayNode) plan
 	return out
 }
 
-// leaves tells whether the pod of a Ray node is on its way out.
+// leaves tells whether the pod of a Ray node is on its way out, or another of
+// its replica.
 func (l *looking) leaves(c *planner.RayCluster, n *planner.RayNode) bool {
 	p := l.pods[n.PodUID]
 	if p == nil {
 		return false
 	}
 	w := l.workerGroup(c.Key(), p.RayGroup)
-	return p.Terminating || w != nil && (w.Suspended || slices.Contains(w.WorkersToDelete, p.Name))
+	for _, o := range l.pods {
+		same := o == p || p.RayReplica != "" && o.RayReplica == p.RayReplica && o.RayGroup == p.RayGroup && o.RayCluster == p.RayCluster
+		r := l.rayNode(o)
+		ends := o != p && r != nil && (r.Status == planner.RayNodeDead || r.Status == planner.RayNodeDraining)
+		if same && (ends || o.Terminating || w != nil && (w.Suspended || slices.Contains(w.WorkersToDelete, o.Name))) {
+			return true
+		}
+	}
+	return false
 }
 
 // foreign tells whether somebody else deletes the Machine that the pod is on.

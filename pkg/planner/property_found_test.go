@@ -97,3 +97,33 @@ func TestWhatIsTakenBackIsNotBoughtFor(t *testing.T) {
 	plan, _ := planner.Make(s, m)
 	assert.Equal(t, []string{"Grow 0→1", "ShrinkWorkers 1→0 r-large-0-0"}, short(plan), tell(plan))
 }
+
+// TestNoShrinkBesideAMarkInUse: a Machine with pods carries a delete mark. A
+// shrink for the vacant node beside it might take that one, so there is none until
+// our mark is off, and none at all while the mark is somebody else's.
+func TestNoShrinkBesideAMarkInUse(t *testing.T) {
+	for _, foreign := range []bool{false, true} {
+		s, m := plain()
+		s.Pods, s.Policy.VacantHold = nil, 0
+		machine(&s, "a", time.Hour, true)
+		machine(&s, "b", time.Hour, true)
+		onNode(&s, "b", "q", 3000) // too much to be moved
+		cordonNode(&s.Nodes[0], noon.Add(-time.Minute))
+		s.Machines[1].ForeignMark = foreign
+		if !foreign {
+			s.Machines[1].Mark = &planner.Mark{PlanID: "p", At: noon.Add(-time.Minute)}
+		}
+		plan, next := planner.Make(s, m)
+		if foreign {
+			assert.Empty(t, short(plan), tell(plan))
+			assert.Equal(t, planner.ReasonContested, reasonOf(plan, "a"), tell(plan))
+		} else {
+			assert.Equal(t, []string{"Unmark ns/b"}, short(plan), tell(plan))
+		}
+		broken := planner.Plan{Steps: []planner.Step{{Kind: planner.StepRemove, Group: s.NodeGroups[0].Key(), Machines: []string{"ns/a"}, From: s.NodeGroups[0].Replicas, To: s.NodeGroups[0].Replicas - 1}}}
+		assert.ErrorContains(t, planner.Check(s, broken), "carries a delete mark")
+		s.Machines[1].Mark, s.Machines[1].ForeignMark, s.At = nil, false, noon.Add(5*time.Second)
+		plan, _ = planner.Make(s, next)
+		assert.Equal(t, []string{"Remove 2→1 ns/a"}, short(plan), tell(plan))
+	}
+}

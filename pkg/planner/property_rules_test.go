@@ -261,6 +261,11 @@ func (l *looking) remove(st planner.Step) {
 			l.broken("I6: %s and %s", tellStep(st), tellStep(other))
 		}
 	}
+	for _, m := range l.machine {
+		if marked := m.Mark != nil || m.ForeignMark; m.Group == st.Group && !m.Deleting && marked && m.Node != "" && slices.ContainsFunc(l.on[m.Node], func(p *planner.Pod) bool { return !p.DaemonSet }) {
+			l.broken("I1: %s, while %s carries pods and a delete mark", tellStep(st), m.Name)
+		}
+	}
 	for _, key := range st.Machines {
 		m := l.machine[key]
 		if m == nil || m.Group != st.Group || m.Deleting {

@@ -200,14 +200,27 @@ func (p *planning) cordon(n *nodeState, why Reason, pods []PodRef) {
 	p.steps = append(p.steps, Step{Kind: StepCordon, Node: n.Name, NodeUID: n.UID, Group: n.group.Key(), Pods: pods, Reason: why})
 }
 
-// removeMachines is the one Remove step of a group: one shrink at a time.
+// removeMachines is the one Remove step of a group: one shrink at a time, and
+// none while a Machine with pods carries a delete mark, for Cluster API might take
+// that one (rule I1).
 func (p *planning) removeMachines(g *groupState) {
-	if len(g.remove) == 0 || g.alive > g.Replicas {
+	if len(g.remove) == 0 || g.alive > g.Replicas || p.markedInUse(g) != nil {
 		return
 	}
 	slices.Sort(g.remove)
 	g.removing = int64(len(g.remove))
 	p.steps = append(p.steps, Step{Kind: StepRemove, Group: g.Key(), Machines: g.remove, From: g.Replicas, To: g.Replicas - g.removing, Reason: g.removeFor})
+}
+
+// markedInUse finds a Machine of the group that carries a delete mark, by whomever,
+// and pods.
+func (p *planning) markedInUse(g *groupState) *nodeState {
+	for _, n := range g.nodes {
+		if m := n.machine; !m.Deleting && (m.Mark != nil || m.ForeignMark) && len(n.pods) > 0 {
+			return n
+		}
+	}
+	return nil
 }
 
 // holdReason tells why nothing of the group may be removed now, or nil.
@@ -228,6 +241,9 @@ func (p *planning) holdReason(g *groupState) *Alternative {
 		return &Alternative{Reason: ReasonClockJump, Message: p.frozen}
 	case p.unhealthy != "":
 		return &Alternative{Reason: ReasonUnhealthy, Message: p.unhealthy}
+	}
+	if n := p.markedInUse(g); n != nil && n.machine.ForeignMark {
+		return &Alternative{Reason: ReasonContested, Message: "somebody else has marked Machine " + n.machine.Name + ", which is in use, to be deleted: a shrink might take it"}
 	}
 	for _, c := range p.clusters {
 		if c.Mode == ModeOff || c.Suspended || c.Invalid == "" && c.DemandKnown {
