@@ -45,9 +45,10 @@ type leading struct {
 	// the cheapest nodes, and dearer what was opened so far beyond the wish.
 	nominal []int64
 	dearer  int64
-	// sure counts the waiting pods that the minimum wants, surplus those that
-	// nothing wants or finds room for.
-	sure, surplus map[string]int64
+	// sure counts the waiting pods that the minimum wants, roomless those of them
+	// that no node has room for, surplus those that nothing wants or finds room
+	// for.
+	sure, roomless, surplus map[string]int64
 }
 
 // refusal is why a Ray node could not be added.
@@ -83,7 +84,7 @@ func (l *leading) resolve() {
 }
 
 func newLeading(p *planning, c *clusterState) *leading {
-	l := &leading{rayTables: newRayTables(c.RayCluster), p: p, c: c, opened: map[string]int64{}, rays: map[string]*raysView{}, solved: map[string]packing.Result{}, waiting: map[string][]*shape{}, sure: map[string]int64{}, surplus: map[string]int64{}}
+	l := &leading{rayTables: newRayTables(c.RayCluster), p: p, c: c, opened: map[string]int64{}, rays: map[string]*raysView{}, solved: map[string]packing.Result{}, waiting: map[string][]*shape{}, sure: map[string]int64{}, roomless: map[string]int64{}, surplus: map[string]int64{}}
 	for i := range c.WorkerGroups {
 		w := &c.WorkerGroups[i]
 		l.empty = append(l.empty, l.newBin(w.RayResources, w.Labels, 1))
@@ -234,6 +235,7 @@ func (l *leading) existing(unplaced []wantedPods) {
 		for _, u := range unplaced {
 			if u.demand == podsOf(l.c.Key(), w.Name) {
 				coming -= u.count
+				l.roomless[w.Name] += u.count
 			}
 		}
 		if coming > 0 {
@@ -269,28 +271,6 @@ func (l *leading) serving(room func(*RayNode) Resources) (out, at []*rayBin) {
 		at[i] = equal[key]
 	}
 	return out, at
-}
-
-// leaving names the pods whose Ray nodes serve nothing new, whatever the GCS
-// says: they are on their way out, or a pod of the same replica is.
-func (l *leading) leaving() map[string]bool {
-	out, replicas := map[string]bool{}, map[string]bool{}
-	replica := func(pod *Pod) string { return pod.RayGroup + "/" + pod.RayReplica }
-	for _, pod := range l.c.pods {
-		st := l.p.pod[pod]
-		if st.work == workLeaving || st.group != nil && st.group.Suspended {
-			out[pod.Name] = true
-		}
-		if st.work == workLeaving || st.work == workDead || st.work == workDraining {
-			replicas[replica(pod)] = true
-		}
-	}
-	for _, pod := range l.c.pods {
-		if pod.RayReplica != "" && replicas[replica(pod)] {
-			out[pod.Name] = true
-		}
-	}
-	return out
 }
 
 // leaving names the pods whose Ray nodes serve nothing new, whatever the GCS

@@ -32,8 +32,9 @@ const (
 	unitCandidate                 // idle for its timeout, on a node that may go
 	unitCordoned                  // the same, and its node is cordoned already
 	unitPending                   // its pods have no node
-	unitUncreated                 // the operator has been asked for it, or will replace an ended one
-	unitOpened                    // this plan asks for it
+	unitUncreated                 // the operator has been asked for it
+	unitOpened                    // this plan asks for it, or has an ended one replaced
+	unitEnded                     // its Ray nodes have ended: it could be replaced
 )
 
 // needs is what a cluster in lead mode needs of its Ray nodes. It answers one
@@ -142,11 +143,16 @@ func (n *needs) list(w *WorkerGroup) {
 	if l := n.p.leads[n.c]; l != nil {
 		opened = l.opened[w.Name]
 	}
-	for i := range min(n.uncreated[w.Name], 100_000) + min(opened, 100_000) {
-		u := &unit{group: w, kind: unitUncreated, order: int(i)}
-		if i >= n.uncreated[w.Name] {
-			u.kind = unitOpened
-		}
+	ended := min(n.uncreated[w.Name], int64(len(n.dead[w.Name]))) // replicas that are asked for and have ended
+	n.room(w, unitUncreated, n.uncreated[w.Name]-ended)
+	n.room(w, unitOpened, opened)
+	n.room(w, unitEnded, ended-opened)
+}
+
+// room adds replicas of a worker group that no pod stands for.
+func (n *needs) room(w *WorkerGroup, kind unitKind, count int64) {
+	for i := range min(max(count, 0), 100_000) {
+		u := &unit{group: w, kind: kind, order: int(i)}
 		for range w.hosts() {
 			u.add(n.tables, n.tables.newBin(w.RayResources, w.Labels, 1), w.RayResources)
 		}
@@ -362,7 +368,7 @@ func (n *needs) minimum() {
 
 // settle sums up: which pods are needed, and which ended ones are replaced.
 func (n *needs) settle() {
-	wanted := map[string]int{} // uncreated units that something needs
+	wanted := map[string]int64{} // units without pods that something needs
 	for _, u := range n.units {
 		for _, pod := range u.pods {
 			switch {
@@ -372,7 +378,7 @@ func (n *needs) settle() {
 				n.reason[pod] = fmt.Sprintf("%s of %s needs worker group %s", u.needed, n.c.Key(), u.group.Name)
 			}
 		}
-		if u.kind == unitUncreated && u.needed != "" {
+		if (u.kind == unitUncreated || u.kind == unitEnded) && u.needed != "" {
 			wanted[u.group.Name]++
 		}
 	}
@@ -383,13 +389,19 @@ func (n *needs) settle() {
 		slices.SortStableFunc(dead, func(a, b *unit) int {
 			return cmp.Or(cmp.Compare(n.lastOrder(a), n.lastOrder(b)), cmp.Compare(a.name, b.name))
 		})
-		n.replaced[w.Name] = min(len(dead), wanted[w.Name])
+		ended := min(n.uncreated[w.Name], int64(len(dead)))
+		owed := n.uncreated[w.Name] - ended
+		replaced := max(0, wanted[w.Name]-owed)
+		if l := n.p.leads[n.c]; l != nil { // the plan counts on fresh ones in their place
+			replaced += min(ended, l.opened[w.Name])
+		}
+		n.replaced[w.Name] = int(min(int64(len(dead)), replaced))
 		for _, u := range dead[:n.replaced[w.Name]] {
 			for _, pod := range u.pods {
 				n.reason[pod] = fmt.Sprintf("%s needs a fresh pod of worker group %s in its place", n.c.Key(), w.Name)
 			}
 		}
-		n.excess[w.Name] = max(0, n.uncreated[w.Name]-int64(len(dead))-int64(max(0, wanted[w.Name]-len(dead))))
+		n.excess[w.Name] = max(0, owed-wanted[w.Name])
 	}
 }
 

@@ -120,7 +120,7 @@ func (n *needs) markSurplus() {
 	}
 	for i := range n.c.WorkerGroups {
 		w := &n.c.WorkerGroups[i]
-		left, owed := l.surplus[w.Name]/w.hosts(), n.c.uncreated(w)/w.hosts()
+		left, owed := (l.surplus[w.Name]+l.roomless[w.Name]+w.hosts()-1)/w.hosts(), n.c.uncreated(w)/w.hosts()
 		for _, u := range slices.Backward(n.units) {
 			if u.group != w || left == 0 {
 				continue
