@@ -40,6 +40,18 @@ func TestCheckFindsBrokenRules(t *testing.T) {
 		"growing is right":    {plan: planner.Plan{Steps: []planner.Step{grow}}},
 		"removing is right":   {plan: planner.Plan{Steps: []planner.Step{remove}}},
 		"beyond max":          {plan: planner.Plan{Steps: []planner.Step{{Kind: planner.StepGrow, Group: "ns/g", From: 2, To: 4}}}, want: "rule I2"},
+		"no room for the class": {
+			world: func(s *planner.Snapshot) {
+				s.NodeGroups[0].Class, s.Classes = "c", []planner.VMClass{{Name: "c", Headroom: new(int64)}}
+			},
+			plan: planner.Plan{Steps: []planner.Step{grow}}, want: "rule I2",
+		},
+		"unusable class": {
+			world: func(s *planner.Snapshot) {
+				s.NodeGroups[0].Class, s.Classes = "c", []planner.VMClass{{Name: "c", Invalid: "it is gone"}}
+			},
+			plan: planner.Plan{Steps: []planner.Step{grow}}, want: "rule I2",
+		},
 		"from another number": {plan: planner.Plan{Steps: []planner.Step{{Kind: planner.StepGrow, Group: "ns/g", From: 1, To: 3}}}, want: "rule I2"},
 		"unknown group":       {plan: planner.Plan{Steps: []planner.Step{{Kind: planner.StepGrow, Group: "ns/x", To: 1}}}, want: "rule I2"},
 		"both ways":           {plan: planner.Plan{Steps: []planner.Step{grow, remove}}, want: "rule I6"},

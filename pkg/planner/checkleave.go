@@ -142,10 +142,14 @@ func (c *checking) release(st Step) {
 func (c *checking) totals(plan Plan) {
 	pol := c.p.s.Policy
 	var grown, removed int64
+	classes := map[string]int64{}
 	for _, st := range plan.Steps {
 		switch st.Kind { //nolint:exhaustive // only these two change the number of Machines
 		case StepGrow:
 			grown = addSat(grown, st.To-st.From)
+			if g := c.p.group[st.Group]; g != nil {
+				classes[g.Class] = addSat(classes[g.Class], st.To-st.From)
+			}
 			if pol.MaxGrowPerGroup > 0 && st.To-st.From > pol.MaxGrowPerGroup {
 				c.broken("I2", "growing %s by %d, more than one plan may", st.Group, st.To-st.From)
 			}
@@ -170,7 +174,21 @@ func (c *checking) totals(plan Plan) {
 	if removed > 0 {
 		within("removing in one hour", addSat(c.p.removedLately(), removed), pol.MaxRemovePerHour)
 	}
+	c.stock(classes)
 	c.tenants(plan)
+}
+
+// stock holds what is bought of each VM class to the room on its hosts.
+func (c *checking) stock(bought map[string]int64) {
+	for i := range c.p.s.Classes {
+		switch class := &c.p.s.Classes[i]; {
+		case bought[class.Name] == 0:
+		case class.Invalid != "":
+			c.broken("I2", "buying %d of class %s, which cannot be used: %s", bought[class.Name], class.Name, class.Invalid)
+		case class.Headroom != nil && bought[class.Name] > *class.Headroom:
+			c.broken("I2", "buying %d of class %s, which has room for %d", bought[class.Name], class.Name, *class.Headroom)
+		}
+	}
 }
 
 // tenants holds what is bought to the limits of each namespace, whether they

@@ -91,8 +91,7 @@ func rulesAtRest(t *rapid.T) {
 	way, turns := map[string]planner.StepKind{}, map[string]int{}
 	busy, lost := working(s), int64(0)
 	// Several who want nodes may take those that were bought for each other.
-	several := slices.ContainsFunc(s.Pods, func(p planner.Pod) bool { return p.Node == "" && p.RayCluster == "" })
-	room := r.planned() > 1 || several && r.planned() > 0
+	room := r.planned()+r.waiting() > 1
 	var rays int64 // what Ray asks for; it may ask for more as its own pods come
 	r.each = func(round int, plan planner.Plan) {
 		before := rays
@@ -103,7 +102,7 @@ func rulesAtRest(t *rapid.T) {
 			lost = r.unmet(plan)
 		}
 		// Where not all can be served, what is may change as pods become Ray nodes.
-		if n := r.unmet(plan); n > lost && lost == 0 {
+		if n := r.unmet(plan); n > lost && lost == 0 && !room {
 			r.fail("I8: %d are unserved, none before", n)
 		}
 		for _, st := range plan.Steps {
@@ -165,6 +164,17 @@ func (r *settling) planned() (n int) {
 		}
 	}
 	return n
+}
+
+// waiting counts the kinds of pods that wait and are not planned for as Ray's.
+func (r *settling) waiting() int {
+	kinds := map[string]bool{}
+	for i := range r.s.Pods {
+		if p := &r.s.Pods[i]; p.Node == "" && r.ordinary(p) {
+			kinds[p.Namespace+fmt.Sprint(p.Shape)] = true
+		}
+	}
+	return len(kinds)
 }
 
 // raysTarget is how many replicas the clusters in follow mode are to have.
