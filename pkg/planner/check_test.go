@@ -37,9 +37,9 @@ func TestCheckFindsBrokenRules(t *testing.T) {
 		plan  planner.Plan
 		want  string
 	}{
-		"growing is right":    {plan: planner.Plan{Steps: []planner.Step{grow}}},
-		"removing is right":   {plan: planner.Plan{Steps: []planner.Step{remove}}},
-		"beyond max":          {plan: planner.Plan{Steps: []planner.Step{{Kind: planner.StepGrow, Group: "ns/g", From: 2, To: 4}}}, want: "rule I2"},
+		"growing is right":  {plan: planner.Plan{Steps: []planner.Step{grow}}},
+		"removing is right": {plan: planner.Plan{Steps: []planner.Step{remove}}},
+		"beyond max":        {plan: planner.Plan{Steps: []planner.Step{{Kind: planner.StepGrow, Group: "ns/g", From: 2, To: 4}}}, want: "rule I2"},
 		"no room for the class": {
 			world: func(s *planner.Snapshot) {
 				s.NodeGroups[0].Class, s.Classes = "c", []planner.VMClass{{Name: "c", Headroom: new(int64)}}
