@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -218,7 +219,7 @@ func (x *searching) from(i int) bool {
 	if i == len(x.wants) {
 		return true
 	}
-	key := fmt.Sprint(i) + x.state()
+	key := strconv.Itoa(i) + x.state()
 	if x.left--; x.left <= 0 || x.dead[key] {
 		return false
 	}

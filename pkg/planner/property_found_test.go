@@ -121,7 +121,7 @@ func TestNoShrinkBesideAMarkInUse(t *testing.T) {
 			assert.Equal(t, []string{"Unmark ns/b"}, short(plan), tell(plan))
 		}
 		broken := planner.Plan{Steps: []planner.Step{{Kind: planner.StepRemove, Group: s.NodeGroups[0].Key(), Machines: []string{"ns/a"}, From: s.NodeGroups[0].Replicas, To: s.NodeGroups[0].Replicas - 1}}}
-		assert.ErrorContains(t, planner.Check(s, broken), "carries a delete mark")
+		require.ErrorContains(t, planner.Check(s, broken), "carries a delete mark")
 		s.Machines[1].Mark, s.Machines[1].ForeignMark, s.At = nil, false, noon.Add(5*time.Second)
 		plan, _ = planner.Make(s, next)
 		assert.Equal(t, []string{"Remove 2→1 ns/a"}, short(plan), tell(plan))
