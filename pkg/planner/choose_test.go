@@ -66,3 +66,31 @@ func manyShapes(r *rand.Rand, shapes int) planner.Snapshot {
 	}
 	return s
 }
+
+// TestBoundGivesOneGroupWhatLimitsLeaveToAll buys, for four RayClusters of a
+// tenant one after the other, four small nodes, which is all that the limits
+// allow. One large node would hold the four pods for less, so no bound may be
+// above its price: a limit for several groups together may be given to one.
+func TestBoundGivesOneGroupWhatLimitsLeaveToAll(t *testing.T) {
+	cpu := func(n int64) planner.Resources { return planner.Resources{planner.ResourceCPU: 1000 * n} }
+	s := planner.Snapshot{At: noon, Policy: testPolicy()}
+	s.Policy.MaxMachines = 4
+	s.Policy.TenantLimits = []planner.TenantLimit{{Namespace: "ml", MaxMachines: 4}} // the nodes are not chosen again then
+	for _, c := range []planner.VMClass{{Name: "large", Capacity: cpu(16), Price: 3_000_000}, {Name: "small", Capacity: cpu(4), Price: 1_000_000}} {
+		s.Classes = append(s.Classes, c)
+		s.NodeGroups = append(s.NodeGroups, planner.NodeGroup{Namespace: "ns", Name: c.Name, UID: c.Name, Class: c.Name, Managed: true, Max: 10, Capacity: c.Capacity})
+	}
+	for i := range 4 {
+		name := fmt.Sprintf("r%d", i)
+		s.RayClusters = append(s.RayClusters, planner.RayCluster{
+			Namespace: "ml", Name: name, UID: name, Mode: planner.ModeLead, DemandKnown: true,
+			WorkerGroups: []planner.WorkerGroup{{Name: "w", Max: 1, RayResources: cpu(3), Pod: planner.PodShape{Requests: cpu(3)}}},
+			Requests:     []planner.Request{{Resources: cpu(3), Count: 1}},
+		})
+	}
+	plan, _ := planner.Make(s, planner.Memory{})
+	require.NoError(t, planner.Check(s, plan))
+	require.Equal(t, int64(4_000_000), plan.Cost)
+	assert.Positive(t, plan.Bound)
+	assert.LessOrEqual(t, plan.Bound, int64(3_000_000))
+}

@@ -25,8 +25,8 @@ type raySlot struct {
 	used  bool // by a demand that is to be put there
 }
 
-// placedAsRay tells what of a demand Ray's own scheduler has placed: all of
-// request_resources, and which gangs.
+// placedAsRay tells what of a demand is settled where Ray's own scheduler has
+// placed it: request_resources, and which gangs.
 type placedAsRay struct {
 	constraints bool
 	gangs       map[int]bool
@@ -143,12 +143,10 @@ func (l *leading) likeRay(of []int64) placedAsRay {
 	}
 	v = new(*v) // others look at the same view
 	v.slots = slices.Clone(v.slots)
-	done := placedAsRay{gangs: map[int]bool{}}
-	if len(l.c.Constraints) > 0 {
-		held := v.out.Constraints[0]
-		if done.constraints = held.Unplaced == 0 && v.uses(instancesOf(held.On)); !done.constraints {
-			return placedAsRay{} // it comes before everything else, in a way of ours
-		}
+	done := placedAsRay{constraints: true, gangs: map[int]bool{}}
+	held := false // request_resources, by Ray
+	for _, o := range v.out.Constraints {
+		held = o.Unplaced == 0 && v.uses(instancesOf(o.On))
 	}
 	gangs, _ := l.c.demand()
 	for i, g := range gangs {
@@ -163,6 +161,9 @@ func (l *leading) likeRay(of []int64) placedAsRay {
 	if !l.openUsed(v) {
 		l.p.rollback(mark)
 		return placedAsRay{}
+	}
+	if !held {
+		l.constraints()
 	}
 	for i, g := range gangs {
 		done.gangs[i] = done.gangs[i] && l.putBundles(g.Options[0].Bundles, v, v.out.Bundles[i])
