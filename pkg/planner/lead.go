@@ -39,6 +39,8 @@ type leading struct {
 	// rays is what Ray's own scheduler would do, by the wish that somebody has
 	// asked about.
 	rays map[string]*raysView
+	// held are the Ray nodes that demand is put on because Ray would.
+	held map[*RayNode]bool
 	// solved has the packing core's answers, also by the wish.
 	solved map[string]packing.Result
 	// nominal is the price of a replica of each worker group as its share of
@@ -129,7 +131,7 @@ func (l *leading) plan(unplaced []wantedPods) {
 // returns how many of each are unmet: of request_resources, of every gang, and of
 // the requests in the order of their kinds.
 func (l *leading) serveAll(c choice) (left []int64) {
-	l.wish, l.way = maps.Clone(c.wish), c.way
+	l.wish, l.way, l.held = maps.Clone(c.wish), c.way, map[*RayNode]bool{}
 	unmet := len(l.p.unmet)
 	gangs, _ := l.c.demand()
 	of := make([]int64, len(l.requests))

@@ -152,7 +152,8 @@ func (l *leading) exactly(of []int64) {
 			for _, pod := range pattern.Pods {
 				a := l.ask(rests[pod.Shape].Resources, nil)
 				l.take(b, &a, pod.Count, b.count)
-				of[rests[pod.Shape].index] -= pod.Count * b.count
+				left := &of[rests[pod.Shape].index]
+				*left = max(0, *left-pod.Count*b.count) // a pattern may hold more than there is
 			}
 		}
 	}

@@ -20,6 +20,7 @@ type raysView struct {
 // raySlot is one instance that the scheduler sees: one of the nodes of a bin, or
 // a pod of the worker group with the given index that waits or is a wish.
 type raySlot struct {
+	node  *RayNode // if it serves
 	bin   *rayBin
 	group int
 	used  bool // by a demand that is to be put there
@@ -53,7 +54,7 @@ func (l *leading) viewOf(wish map[string]int64) *raysView {
 		case l.at[i] == nil:
 		case n.Head:
 			v.add(headGroup, rayv2.KindHead, n, nil)
-			v.slots = append(v.slots, raySlot{bin: l.at[i]})
+			v.slots = append(v.slots, raySlot{node: n, bin: l.at[i]})
 		default:
 			byGroup[n.Group] = append(byGroup[n.Group], i)
 		}
@@ -67,7 +68,7 @@ func (l *leading) viewOf(wish map[string]int64) *raysView {
 		}
 		for _, k := range byGroup[w.Name] {
 			v.add(w.Name, rayv2.KindWorker, l.c.rayNodes[k], nil)
-			v.slots = append(v.slots, raySlot{bin: l.at[k]})
+			v.slots = append(v.slots, raySlot{node: l.c.rayNodes[k], bin: l.at[k]})
 		}
 		if b := l.coming[i]; b != nil {
 			v.pending(w, raySlot{bin: b}, b.count)
@@ -164,6 +165,11 @@ func (l *leading) likeRay(of []int64) placedAsRay {
 	}
 	if !held {
 		l.constraints()
+	}
+	for i := range v.slots {
+		if s := &v.slots[i]; s.used && s.node != nil {
+			l.held[s.node] = true
+		}
 	}
 	for i, g := range gangs {
 		done.gangs[i] = done.gangs[i] && l.putBundles(g.Options[0].Bundles, v, v.out.Bundles[i])

@@ -32,6 +32,13 @@ func (n *needs) serve() {
 	}
 	n.note("demand", bins)
 	n.p.rollback(mark)
+	// Demand that is put where Ray would have it must find that again (rule I8).
+	l := n.p.leads[n.c]
+	for _, u := range n.units {
+		if u.needed == "" && l != nil && slices.ContainsFunc(u.pods, func(pod *Pod) bool { return l.held[n.p.pod[pod].ray] }) {
+			u.needed = "demand"
+		}
+	}
 }
 
 // anyOption places the gang as [leading.gang] does, and says nothing about it.
