@@ -50,7 +50,8 @@ func (p *packer) candidate(st *state, pos int, room int64) *candidate {
 	n := len(p.cands)
 	p.cands = p.cands[:n+1]
 	c := &p.cands[n]
-	*c = candidate{st: st, place: int32(n), pos: pos, last: pos, room: room, since: -1, taken: c.taken[:0], index: len(p.heap)}
+	place := int32(n) //nolint:gosec // far fewer than that
+	*c = candidate{st: st, place: place, pos: pos, last: pos, room: room, since: -1, taken: c.taken[:0], index: len(p.heap)}
 	p.guess(c)
 	p.heap = append(p.heap, c.place)
 	return c
@@ -80,6 +81,12 @@ func (p *packer) guess(c *candidate) {
 // that may be better than every valid trial are tried at once, since the next
 // pick would ask for it.
 func (p *packer) refresh() error {
+	if p.plain {
+		if err := p.assessAll(); err != nil {
+			return err
+		}
+		p.heapify()
+	}
 	var best *candidate
 	if len(p.heap) > 0 && p.top(0).number > 0 {
 		best = p.top(0)

@@ -181,7 +181,7 @@ func (d *dimension) divide(most float64) {
 	part := 0
 	for l, limit := range d.limits {
 		for ; part < d.part(limit); part++ {
-			d.first[part+1] = uint16(l) //nolint:gosec // below the number of levels
+			d.first[part+1] = uint16(l)
 		}
 	}
 	for ; part < levelParts; part++ {

@@ -33,7 +33,7 @@ func (s *shapes) runsOf(requests []request) order {
 	for i := range sorted {
 		r := &requests[sorted[i].place]
 		if n := len(b.runs); n == 0 || b.runs[n-1].shape != r.shape {
-			b.runs = append(b.runs, run{shape: r.shape, users: -1, part: int32(i)}) //nolint:gosec // as many as there are requests
+			b.runs = append(b.runs, run{shape: r.shape, users: -1, part: int32(i)})
 		}
 		b.runs[len(b.runs)-1].left += r.count
 		b.parts = append(b.parts, part{r.index, r.count})
@@ -244,12 +244,6 @@ func (p *packer) fill(mayGo func() bool, carryOut func(*candidate) error) error 
 		if !c.guessed {
 			if err := carryOut(c); err != nil {
 				return err
-			}
-			if p.plain {
-				if err := p.assessAll(); err != nil {
-					return err
-				}
-				p.heapify()
 			}
 			continue
 		}

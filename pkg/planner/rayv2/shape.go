@@ -153,7 +153,7 @@ func (s *shapes) plainShape(list []amount) *shape {
 // plainPlace is where the table has the shape of some amounts, or has room for it.
 func (s *shapes) plainPlace(list []amount) int {
 	mask := len(s.plain) - 1
-	at := int(hashOf(list)>>1) & mask //nolint:gosec // a bit less
+	at := int(hashOf(list)>>1) & mask
 	for ; s.plain[at] > 0; at = (at + 1) & mask {
 		if sameAmounts(s.list[s.plain[at]-1].amounts, list) {
 			break
@@ -254,8 +254,8 @@ func (s *shapes) sorted(list []request) []ranked {
 	out := make([]ranked, 0, len(list))
 	for i := range list {
 		if r := &list[i]; r.count > 0 {
-			kinds := uint64(len(r.shape.placement))<<42 | uint64(r.shape.firstSelector())<<21 | uint64(len(r.shape.amounts))
-			out = append(out, ranked{kinds, r.sum, int32(i)}) //nolint:gosec // fewer than memory has bytes for
+			kinds := uint64(len(r.shape.placement))<<42 | uint64(r.shape.firstSelector())<<21 | uint64(len(r.shape.amounts)) //nolint:gosec // lengths
+			out = append(out, ranked{kinds, r.sum, int32(i)})
 		}
 	}
 	slices.SortFunc(out, func(a, b ranked) int {
