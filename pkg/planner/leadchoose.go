@@ -9,8 +9,8 @@ import (
 // Which replicas a cluster in lead mode opens is tried out: as one gang and one
 // request after the other would open them, in several ways, as the packing core
 // chooses them for all requests at once, and as Ray itself would. The choice
-// that serves as much at the least cost is taken, so the plan is hardly ever
-// worse than Ray's own.
+// that serves most at the least cost is taken, and serves what Ray would serve:
+// so the plan is never worse than Ray's own, as far as the budget lasts.
 
 // order is the order in which requests are served.
 type order int
