@@ -154,7 +154,7 @@ func (l *leading) serveAll(c choice) (left []int64) {
 		left = append(left, int64(len(l.p.unmet)-unmet))
 	}
 	if c.exact {
-		l.exactly(of)
+		l.exactly(of, c.wish)
 	}
 	for _, i := range l.rank[c.order] {
 		r := l.requests[i]

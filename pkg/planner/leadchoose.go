@@ -95,14 +95,35 @@ func (l *leading) serveBest() {
 	l.serveAll(l.choose(plain, floor))
 }
 
-// suffices tells whether no other way can be better, or nothing can be had.
+// suffices tells whether no other way can be better: nothing is left, or nothing
+// waits and nothing can be had that would serve it.
 func (t *trial) suffices(l *leading) bool {
 	if len(t.opened) > 0 || t.bought > 0 && len(t.used) > 0 {
 		return false
 	}
-	waits := func(name string) bool { return len(l.waiting[name]) > 0 }
-	return !slices.ContainsFunc(t.left, func(n int64) bool { return n > 0 }) ||
-		!slices.ContainsFunc(l.c.WorkerGroups, func(w WorkerGroup) bool { return waits(w.Name) })
+	first := len(t.left) - len(l.requests)
+	for i, n := range t.left {
+		if n > 0 && (i < first || l.fitsSomewhere(l.requests[i-first])) {
+			return !slices.ContainsFunc(l.c.WorkerGroups, func(w WorkerGroup) bool { return len(l.waiting[w.Name]) > 0 || l.mayGrow(&w) })
+		}
+	}
+	return true
+}
+
+// fitsSomewhere tells whether an empty Ray node of some worker group holds the
+// request, whatever its labels.
+func (l *leading) fitsSomewhere(r Request) bool {
+	a := l.ask(r.Resources, nil)
+	return slices.ContainsFunc(l.empty, func(b *rayBin) bool { return b.times(&a, 1) > 0 })
+}
+
+// mayGrow tells whether one more replica of the group can be had.
+func (l *leading) mayGrow(w *WorkerGroup) bool {
+	if w.Invalid != "" || w.Suspended || w.Max-w.base()-l.opened[w.Name] <= 0 {
+		return false
+	}
+	price, _ := l.p.podPrice(l.p.shape(&l.c.workerGroup(w.Name).Pod), 1)
+	return price < unbounded
 }
 
 // choose finds the choice to carry out; first is the trial of the plain way. What

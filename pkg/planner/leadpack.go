@@ -114,8 +114,9 @@ func (p *planning) podCost(s *shape, by pricing) int64 {
 }
 
 // exactly puts the requests where the packing core puts them, as far as it can,
-// and counts those that are left in of.
-func (l *leading) exactly(of []int64) {
+// and counts those that are left in of. Wish is what the trial began with: the
+// same wish makes the same problem.
+func (l *leading) exactly(of []int64, wish map[string]int64) {
 	var rests []rest
 	for i, r := range l.requests {
 		of[i] = r.Count
@@ -132,7 +133,7 @@ func (l *leading) exactly(of []int64) {
 	in, classes := l.replicaProblem(rests, perShare)
 	// What was solved in a trial is not solved again when it is carried out: the
 	// budget may be spent by then.
-	key := fmt.Sprint(l.wish)
+	key := fmt.Sprint(wish)
 	r, known := l.solved[key]
 	if !known {
 		var ok bool
@@ -152,8 +153,7 @@ func (l *leading) exactly(of []int64) {
 			for _, pod := range pattern.Pods {
 				a := l.ask(rests[pod.Shape].Resources, nil)
 				l.take(b, &a, pod.Count, b.count)
-				left := &of[rests[pod.Shape].index]
-				*left = max(0, *left-pod.Count*b.count) // a pattern may hold more than there is
+				of[rests[pod.Shape].index] -= pod.Count * b.count
 			}
 		}
 	}
