@@ -77,6 +77,11 @@ func (t *trial) serves(other trial) bool {
 	return true
 }
 
+// whole tells whether everything is served.
+func (t *trial) whole() bool {
+	return !slices.ContainsFunc(t.left, func(n int64) bool { return n > 0 })
+}
+
 // serveBest serves in the plain way, and in a better one where that opens
 // replicas, buys nodes for pods that wait, or leaves such pods and demand.
 func (l *leading) serveBest() {
@@ -134,7 +139,7 @@ func (l *leading) choose(first trial, floor int64) choice {
 	ways := l.ways()
 	costs := costs{l, map[string]int64{}}
 	plain, enough := l.asTheyAre(first, &costs)
-	if enough != nil {
+	if v := l.view(nil); enough != nil && (enough.whole() || v == nil || v.out.Err != nil || v.settled()) {
 		return enough.choice
 	}
 	now, rest := l.raysWishes()
@@ -143,7 +148,13 @@ func (l *leading) choose(first trial, floor int64) choice {
 	for _, t := range plain {
 		wishes = append(wishes, t.opened)
 	}
-	best, steady := l.carryOn(choice{ways[0], first.opened})
+	var best trial
+	steady := true
+	if enough != nil { // but Ray would ask for more, and may serve more
+		best = *enough
+	} else {
+		best, steady = l.carryOn(choice{ways[0], first.opened})
+	}
 	compare := func(c choice) {
 		t, ok := l.carryOn(c)
 		switch {
