@@ -105,19 +105,6 @@ func (p *planning) creditHosts() {
 	if len(p.s.Zones) == 0 {
 		return
 	}
-	var rooms []hostRoom
-	for _, z := range p.s.Zones {
-		for _, h := range z.Hosts {
-			if z.Unknown == "" && h.Count > 0 {
-				devices := slices.Sorted(slices.Values(h.Devices))
-				rooms = append(rooms, hostRoom{zone: z.Name, memory: max(0, h.Memory), gpus: max(0, h.GPUs), count: h.Count, devices: devices})
-			}
-		}
-	}
-	slices.SortFunc(rooms, func(a, b hostRoom) int {
-		return cmp.Or(cmp.Compare(a.zone, b.zone), cmp.Compare(a.gpus, b.gpus), cmp.Compare(a.memory, b.memory),
-			slices.Compare(a.devices, b.devices), cmp.Compare(a.count, b.count))
-	})
 	for _, g := range p.groups {
 		if g.class == nil || g.class.Invalid != "" {
 			continue
@@ -137,6 +124,7 @@ func (p *planning) creditHosts() {
 		a, b := p.groups[i], p.groups[j]
 		return cmp.Or(cmp.Compare(anywhere[a.Zone == ""], anywhere[b.Zone == ""]), cmp.Compare(b.vm.gpus, a.vm.gpus), cmp.Compare(b.vm.memory, a.vm.memory))
 	})
+	rooms := p.usableHosts()
 	p.hostsEmpty = rooms
 	for _, i := range p.hostOrder {
 		g := p.groups[i]
@@ -145,6 +133,49 @@ func (p *planning) creditHosts() {
 	}
 	p.newHosts(rooms)
 	p.hosts.arranged = true
+}
+
+// usableHosts lists the hosts with what the VMs that are counted can use of them:
+// memory in multiples of what all their sizes are multiples of, and no more than
+// goes with the free GPUs where all of them have GPUs. That loses no room, and hosts
+// that differ in nothing else become equal, so that work grows with what differs.
+func (p *planning) usableHosts() (out []hostRoom) {
+	unit, eachGPU := int64(0), int64(0)
+	for _, i := range p.hostOrder {
+		vm := p.groups[i].vm
+		unit = gcd(unit, vm.memory)
+		if vm.gpus == 0 {
+			eachGPU = unbounded
+		} else if eachGPU != unbounded {
+			eachGPU = max(eachGPU, (vm.memory+vm.gpus-1)/vm.gpus)
+		}
+	}
+	for _, z := range p.s.Zones {
+		if z.Unknown != "" {
+			continue
+		}
+		for _, h := range z.Hosts {
+			room := hostRoom{zone: z.Name, gpus: max(0, h.GPUs), count: h.Count, devices: slices.Sorted(slices.Values(h.Devices))}
+			room.memory = min(max(0, h.Memory), mulSat(eachGPU, room.gpus))
+			if eachGPU == unbounded {
+				room.memory = max(0, h.Memory)
+			}
+			if unit > 0 {
+				room.memory -= room.memory % unit
+			}
+			if h.Count > 0 && room.memory > 0 {
+				out = append(out, room)
+			}
+		}
+	}
+	return merged(nil, out)
+}
+
+func gcd(a, b int64) int64 {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 // rearrange puts all VMs that are to come on hosts anew, in an order of its own:
@@ -220,31 +251,62 @@ func (p *planning) occupy(g *groupState, n int64) {
 // place puts n VMs of the group on hosts, on the fullest with room first. It
 // returns what is free then, and how many found no room.
 func (g *groupState) place(from []hostRoom, n int64) (rooms []hostRoom, left int64) {
-	if n == 0 {
-		return from, 0
+	if n == 0 || g.vm == nil {
+		return from, n
 	}
-	rooms = slices.Clone(from)
-	for n > 0 {
-		best := -1
-		for i := range rooms {
-			h := &rooms[i]
-			if h.count > 0 && g.on(h.zone) && h.fits(g.vm) > 0 &&
-				(best < 0 || cmp.Or(cmp.Compare(h.gpus, rooms[best].gpus), cmp.Compare(h.memory, rooms[best].memory)) < 0) {
-				best = i
-			}
+	var changed []hostRoom
+	rooms = make([]hostRoom, 0, len(from)+1)
+	for i := range from {
+		h := from[i]
+		if n == 0 || !g.on(h.zone) || h.fits(g.vm) == 0 {
+			rooms = append(rooms, h)
+			continue
 		}
-		if best < 0 {
-			break
-		}
-		h := rooms[best]
 		each := min(n, h.fits(g.vm))
-		count := min(h.count, n/each)
-		n -= each * count
-		rooms[best].count -= count
-		h.memory, h.gpus, h.count = h.memory-each*g.vm.memory, h.gpus-each*g.vm.gpus, count
-		rooms = append(rooms, h)
+		full := h
+		full.count = min(h.count, n/each)
+		n -= each * full.count
+		full.memory, full.gpus = h.memory-each*g.vm.memory, h.gpus-each*g.vm.gpus
+		changed = append(changed, full)
+		if h.count -= full.count; h.count == 0 {
+			continue
+		}
+		if n > 0 { // fewer than one host of these holds
+			one := h
+			one.count, one.memory, one.gpus = 1, h.memory-n*g.vm.memory, h.gpus-n*g.vm.gpus
+			changed, n = append(changed, one), 0
+			h.count--
+		}
+		if h.count > 0 {
+			rooms = append(rooms, h)
+		}
 	}
-	return slices.DeleteFunc(rooms, func(h hostRoom) bool { return h.count == 0 }), n
+	return merged(rooms, changed), n
+}
+
+// compareHosts puts the fullest first.
+func compareHosts(a, b hostRoom) int {
+	return cmp.Or(cmp.Compare(a.gpus, b.gpus), cmp.Compare(a.memory, b.memory), cmp.Compare(a.zone, b.zone), slices.Compare(a.devices, b.devices))
+}
+
+// merged is a list in order with others put in their places, equal ones together.
+func merged(in, others []hostRoom) []hostRoom {
+	slices.SortFunc(others, compareHosts)
+	out := make([]hostRoom, 0, len(in)+len(others))
+	for len(in) > 0 || len(others) > 0 {
+		from := &in
+		if len(in) == 0 || len(others) > 0 && compareHosts(others[0], in[0]) < 0 {
+			from = &others
+		}
+		h := (*from)[0]
+		*from = (*from)[1:]
+		if n := len(out); n > 0 && compareHosts(out[n-1], h) == 0 {
+			out[n-1].count = addSat(out[n-1].count, h.count)
+			continue
+		}
+		out = append(out, h)
+	}
+	return out
 }
 
 // claim closes as many hosts as n VMs of the group need in all, those with the most
@@ -255,19 +317,18 @@ func (g *groupState) claim(from []hostRoom, n int64) []hostRoom {
 		return from
 	}
 	rooms := slices.Clone(from)
-	slices.SortStableFunc(rooms, func(a, b hostRoom) int {
-		return cmp.Or(cmp.Compare(b.gpus, a.gpus), cmp.Compare(b.memory, a.memory))
-	})
 	memory, gpus := mulSat(n, g.vm.memory), mulSat(n, g.vm.gpus)
-	for i := range rooms {
+	for i := range slices.Backward(rooms) {
 		h := &rooms[i]
 		if !g.on(h.zone) || h.memory == 0 {
 			continue
 		}
-		closed := int64(0)
-		for closed < h.count && (memory > 0 || gpus > 0) {
-			memory, gpus, closed = memory-h.memory, gpus-h.gpus, closed+1
+		closed := addSat(max(memory, 0), h.memory-1) / h.memory
+		if gpus > 0 && h.gpus > 0 {
+			closed = max(closed, addSat(gpus, h.gpus-1)/h.gpus)
 		}
+		closed = min(closed, h.count)
+		memory, gpus = memory-mulSat(closed, h.memory), gpus-mulSat(closed, h.gpus)
 		h.count -= closed
 	}
 	return slices.DeleteFunc(rooms, func(h hostRoom) bool { return h.count == 0 })
