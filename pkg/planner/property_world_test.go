@@ -9,10 +9,27 @@ import (
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
 
-// The properties in property_rules_test.go and its neighbours hold plans
-// against worlds with everything that a plan looks at. A calm world is one in
-// which nothing fails and nobody else writes, so that a plan can be carried out
-// to the end; a wild one has every trouble that a snapshot can tell of.
+// The properties hold plans against worlds with everything that a plan looks at.
+// A calm world is one in which nothing fails and nobody else writes, so that a
+// plan can be carried out to the end; a wild one has every trouble that a
+// snapshot can tell of. Which property shows which rule:
+//
+//	I1, I2, I9  TestRulesOfOnePlan, TestRulesUnderAFlood, TestRemovalRules
+//	I3          TestRulesOfOnePlan (nodes), TestRulesOfFit (Ray nodes, devices, gangs), TestRulesForGangs
+//	I4          TestRulesOfOnePlan, TestRules, TestRemovalRules
+//	I5          TestRules, TestRulesAtRest
+//	I6          TestRulesOfOnePlan, TestRulesAtRest
+//	I7          TestRulesForMoreDemand, TestMoreDemand
+//	I8          TestRulesOfFit, TestRulesAtRest, TestRestStillFits
+//	I10         TestRulesOfTheWayBack, TestEveryRemovalComesBack
+//	I11         TestRulesUnderAFlood, TestPlansAreBounded
+//	I12         TestRulesOfOnePlan, TestRulesOfFit (every pod), TestRulesForGangs
+//	I13         TestScaleFreeRules, TestScaleFree
+//	I14         TestRulesOfPatience, TestRulesOfPriority, TestNobodyStarves
+//	I15         TestRulesAfterACrash, TestRulesAfterACrashWithoutChoice, TestSieve
+//
+// Each was seen to fail when the planner was broken on purpose in what its rule
+// forbids.
 type world struct {
 	t    *rapid.T
 	s    planner.Snapshot
