@@ -56,7 +56,7 @@ func faults() []fault {
 		{"a clock jumps, or clocks differ", "durations come from a clock that never jumps, idle times from Ray; timers stand still for the tick of a jump"},
 		{"a tick takes longer than its interval", "the next is skipped, never run beside it; a tick that hangs fails the liveness check"},
 		{"vCenter or the Supervisor is down", "the last catalogue counts, with its age; removals do not need it"},
-		{"a session or a password of vCenter has expired", "files are read again, and it logs in again with back-off, with one session at a time"},
+		{"a session or a password of vCenter has expired", "files are read again, and it logs in again with back-off, with one session for classes, and one of each kind for hosts"},
 		{"vCenter is slow", "it is read beside the loop, never in it"},
 		{"a VM class is removed, taken from the namespace, or resized", "the group cannot grow, with its reason; nodes that run keep their own size"},
 		{"a quota is full, or hosts have no GPU left", "the reason is told with its numbers, the class backs off, another is tried"},
