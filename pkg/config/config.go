@@ -147,6 +147,9 @@ type Growth struct {
 	// FairShare gives tenants of one priority parts by their weights where there
 	// is not enough for all.
 	FairShare bool `json:"fairShare"`
+	// GPUNodeFee is the price per hour of a pod without GPUs on a new node with
+	// GPUs. Empty: such nodes are kept for GPU demand.
+	GPUNodeFee string `json:"gpuNodeFee,omitempty"`
 }
 
 // Removal bounds giving back.

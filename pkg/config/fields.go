@@ -82,6 +82,7 @@ func conductDocs() map[string]string {
 		"growth.maxPerHour":        "Machines that all plans of one hour may ask for. Left out or zero: no bound.",
 		"growth.maxMachines":       "Machines of all managed MachineDeployments together. Left out or zero: no bound.",
 		"growth.maxAttempts":       "How often Machines are bought for one demand whose pods go on waiting, before no more are. Zero: no bound.",
+		"growth.gpuNodeFee":        "Price per hour, in the unit of the classes' prices, of each pod without GPUs on a new VM with GPUs: it gets there where that is cheaper all the same. Left out: a VM with GPUs is bought for GPU demand only, and for pods that no other MachineDeployment can hold; others may use what room is left beside GPU demand.",
 		"growth.fairShare":         "Where there is not enough for all (sizes, room on the hosts, the limits of growth), give the tenants of one priority parts by their weights: each as much as it wants, up to its part, counting what it has already; nothing in use is taken away, and what one cannot use goes to the others. Off: served in the order of their names, each in full.",
 
 		"removal":                    "Bounds on giving back.",

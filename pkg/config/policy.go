@@ -35,6 +35,9 @@ func (c *Configuration) Policy() planner.Policy {
 		MaxAttempts:        c.Growth.MaxAttempts,
 		FairShareDisabled:  !c.Growth.FairShare,
 	}
+	if fee, err := ParsePrice(c.Growth.GPUNodeFee); err == nil {
+		out.GPUNodeFee = &fee
+	}
 	if c.Loop.Paused {
 		out.Paused, out.PausedBy = true, "loop.paused of the configuration"
 	}

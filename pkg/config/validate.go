@@ -105,6 +105,9 @@ func (g *Growth) validate(ps *problems) {
 	ps.count("growth.maxPerGroup", g.MaxPerGroup)
 	ps.count("growth.maxPerHour", g.MaxPerHour)
 	ps.count("growth.maxAttempts", g.MaxAttempts)
+	if _, err := ParsePrice(g.GPUNodeFee); g.GPUNodeFee != "" && err != nil {
+		ps.add("growth.gpuNodeFee", fmt.Sprintf("%q: %v", clip(g.GPUNodeFee), err))
+	}
 }
 
 func (l *LeaderElection) validate(ps *problems) {

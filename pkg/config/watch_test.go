@@ -67,7 +67,7 @@ func TestABadFileChangesNothing(t *testing.T) {
 func TestPolicyOfTheNewSettings(t *testing.T) {
 	c, err := Parse([]byte(head+`
 loop: {paused: true}
-growth: {maxPerHour: 7, maxPerGroup: 2, maxAttempts: 0, fairShare: false}
+growth: {maxPerHour: 7, maxPerGroup: 2, maxAttempts: 0, fairShare: false, gpuNodeFee: "0.25"}
 removal: {maxPerHour: 9, maxPerTick: 0, softTaints: false, hooks: false, maxUnreadyPercent: 30, okUnready: 1, demandHold: 0s, drainDeadline: 2m, unreachableRelease: 3m}
 tenants: [{namespace: team-a, maxMachines: 4, maxGPUs: 8, priority: 5, weight: 3}, {namespace: "*", maxGPUs: 1}]
 `), "f")
@@ -78,11 +78,13 @@ tenants: [{namespace: team-a, maxMachines: 4, maxGPUs: 8, priority: 5, weight: 3
 	assert.Equal(t, []int64{7, 2, 0, 9, 0, 30, 1}, []int64{p.MaxGrowPerHour, p.MaxGrowPerGroup, p.MaxAttempts, p.MaxRemovePerHour, p.MaxRemovePerTick, p.MaxUnreadyPercent, p.OKUnready})
 	assert.False(t, p.SoftTaints || p.Hooks)
 	assert.True(t, p.FairShareDisabled)
+	assert.Equal(t, int64(250_000), *p.GPUNodeFee)
 	assert.Equal(t, []time.Duration{0, 2 * time.Minute, 3 * time.Minute}, []time.Duration{time.Duration(p.DemandHold), time.Duration(p.DrainDeadline), time.Duration(p.UnreachableRelease)})
 	assert.Equal(t, []planner.TenantLimit{{Namespace: "team-a", MaxMachines: 4, MaxGPUs: 80000, Priority: 5, Weight: 3}, {MaxGPUs: 10000}}, p.TenantLimits)
 
 	byDefault := Default()
 	p = byDefault.Policy()
+	assert.Nil(t, p.GPUNodeFee, "nodes with GPUs are kept for GPU demand")
 	assert.True(t, p.SoftTaints && p.Hooks && !p.Paused && !p.RemovalDisabled && !p.FairShareDisabled, "the safe ways are the defaults")
 	assert.Equal(t, []int64{45, 3, 10}, []int64{p.MaxUnreadyPercent, p.OKUnready, p.MaxRemovePerTick})
 }

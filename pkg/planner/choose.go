@@ -88,14 +88,29 @@ func (p *planning) solve(in packing.Problem, most int64) (packing.Result, bool) 
 
 // breaksGPUs tells whether a new node with GPUs carries no pod that wants one,
 // but pods that another group could still hold: nodes with GPUs are for GPU
-// demand, and take other pods only beside it.
+// demand, and take other pods only beside it, unless the policy has a price for
+// that.
 func (p *planning) breaksGPUs() bool {
-	return slices.ContainsFunc(p.fresh, func(b *bin) bool {
+	return p.s.Policy.GPUNodeFee == nil && slices.ContainsFunc(p.fresh, func(b *bin) bool {
 		if b.group.Capacity[ResourceGPU] <= 0 || slices.ContainsFunc(b.placed, func(pl placed) bool { return pl.shape.gpu }) {
 			return false
 		}
 		return slices.ContainsFunc(b.placed, func(pl placed) bool { return p.heldElsewhere(pl.shape) })
 	})
+}
+
+// fee is what the pods without GPUs on one of the new nodes cost beside the node,
+// by the policy.
+func (p *planning) fee(b *bin) (fee int64) {
+	if p.s.Policy.GPUNodeFee == nil || b.group.Capacity[ResourceGPU] <= 0 {
+		return 0
+	}
+	for _, pl := range b.placed {
+		if !pl.shape.gpu {
+			fee = addSat(fee, mulSat(max(0, *p.s.Policy.GPUNodeFee), pl.count))
+		}
+	}
+	return fee
 }
 
 // proof is a bound on the price of nodes for the items with the signature.

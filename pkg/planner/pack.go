@@ -78,7 +78,8 @@ func (p *planning) carryOn(c purchase, pods []wantedPods, limit int64) (purchase
 	return c, false
 }
 
-// purchase is a number of new nodes by group, in the order of the groups.
+// purchase is a number of new nodes by group, in the order of the groups, and
+// their price with the fees that the policy asks for.
 type purchase struct {
 	nodes []int64
 	cost  int64
@@ -93,7 +94,7 @@ func (p *planning) purchase() purchase {
 			continue
 		}
 		c.nodes[b.group.index] += b.count
-		c.cost = addSat(c.cost, mulSat(b.group.price, b.count))
+		c.cost = addSat(c.cost, mulSat(addSat(b.group.price, p.fee(b)), b.count))
 	}
 	return c
 }

@@ -255,7 +255,8 @@ func (g *groupState) take(n int64) {
 }
 
 // cheapest is the group whose nodes hold n pods of the shape at the lowest
-// price, or nil. Groups with GPUs come last for pods without.
+// price, or nil. Groups with GPUs come last for pods without, or cost the fee of
+// the policy more.
 func (p *planning) cheapest(s *shape, n int64) *groupState {
 	var best *groupState
 	var bestRank [3]int64
@@ -266,6 +267,9 @@ func (p *planning) cheapest(s *shape, n int64) *groupState {
 		k := s.need.times(g.dense, n)
 		nodes := (n + k - 1) / k
 		rank := [3]int64{p.gpuWaste(s, g.dense), mulSat(g.price, nodes), g.price}
+		if fee := p.s.Policy.GPUNodeFee; fee != nil && rank[0] > 0 {
+			rank = [3]int64{0, addSat(rank[1], mulSat(max(0, *fee), n)), g.price}
+		}
 		if best == nil || slices.Compare(rank[:], bestRank[:]) < 0 {
 			best, bestRank = g, rank
 		}

@@ -78,6 +78,11 @@ type Policy struct {
 	// FairShareDisabled serves tenants of one priority in the order of their names,
 	// each in full, where there is not enough for all.
 	FairShareDisabled bool `json:"fairShareDisabled,omitempty"`
+	// GPUNodeFee is the price, per hour and in the unit of [VMClass.Price], of each
+	// pod without GPUs on a new node with GPUs: it gets there if that is cheaper all
+	// the same. Nil: such a node is only bought for a pod that no other group can
+	// hold, or that finds room beside GPU demand.
+	GPUNodeFee *int64 `json:"gpuNodeFee,omitempty"`
 	// SoftTaints herds new pods onto full nodes.
 	SoftTaints bool `json:"softTaints,omitempty"`
 	// Hooks puts our pre-drain hook on every managed Machine.

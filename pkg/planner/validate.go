@@ -18,6 +18,9 @@ func Validate(s Snapshot) error {
 	for i, l := range s.Policy.TenantLimits {
 		v.atLeastZero(fmt.Sprintf("policy.tenantLimits[%d]", i), map[string]int64{"maxMachines": l.MaxMachines, "maxGPUs": l.MaxGPUs, "weight": l.Weight})
 	}
+	if fee := s.Policy.GPUNodeFee; fee != nil && *fee < 0 {
+		v.add("policy.gpuNodeFee is %d; want zero or more", *fee)
+	}
 	for i, g := range s.NodeGroups {
 		at := fmt.Sprintf("nodeGroups[%d]", i)
 		v.name(at, "group", g.Namespace, g.Name)
