@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -232,6 +233,21 @@ func (l *leading) labelsOf(s *raySlot) map[string]string {
 	return l.c.WorkerGroups[s.group].Labels
 }
 
+// hardestFirst lists the worker groups, those first whose pods are hardest to
+// place, as where pods are placed that Ray has asked for: nodes may be few.
+func (l *leading) hardestFirst() []int {
+	out := make([]int, len(l.c.WorkerGroups))
+	for i := range out {
+		out[i] = i
+	}
+	slices.SortStableFunc(out, func(i, j int) int {
+		a, b := l.c.WorkerGroups[i].Pod.Requests, l.c.WorkerGroups[j].Pod.Requests
+		return cmp.Or(cmp.Compare(b[ResourceGPU], a[ResourceGPU]), cmp.Compare(b[ResourceMemory], a[ResourceMemory]),
+			cmp.Compare(b[ResourceCPU], a[ResourceCPU]), cmp.Compare(l.c.WorkerGroups[i].Name, l.c.WorkerGroups[j].Name))
+	})
+	return out
+}
+
 // openUsed opens the replicas that are used, and makes a bin of its own of every
 // Ray node that is. It fails where there is no room.
 func (l *leading) openUsed(v *raysView) bool {
@@ -245,7 +261,8 @@ func (l *leading) openUsed(v *raysView) bool {
 			s.bin = l.split(s.bin, 1)
 		}
 	}
-	for i, slots := range virtual {
+	for _, i := range l.hardestFirst() {
+		slots := virtual[i]
 		hosts := l.c.WorkerGroups[i].hosts()
 		for len(slots) > 0 {
 			b := l.openReplicas(i, (int64(len(slots))+hosts-1)/hosts)
