@@ -139,7 +139,7 @@ func (l *leading) choose(first trial, floor int64) choice {
 	ways := l.ways()
 	costs := costs{l, map[string]int64{}}
 	plain, enough := l.asTheyAre(first, &costs)
-	if v := l.view(nil); enough != nil && (enough.whole() || v == nil || v.out.Err != nil || v.settled()) {
+	if v := l.view(nil); enough != nil && (enough.whole() && enough.bought == 0 || v == nil || v.out.Err != nil || v.settled()) {
 		return enough.choice
 	}
 	now, rest := l.raysWishes()
@@ -150,7 +150,7 @@ func (l *leading) choose(first trial, floor int64) choice {
 	}
 	var best trial
 	steady := true
-	if enough != nil { // but Ray would ask for more, and may serve more
+	if enough != nil { // but Ray would ask for more, and may serve more or cost less
 		best = *enough
 	} else {
 		best, steady = l.carryOn(choice{ways[0], first.opened})
