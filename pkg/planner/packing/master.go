@@ -269,7 +269,7 @@ func (m *master) demand(res, left []int64) {
 
 // repair is the dual simplex method: the duals stay good while the right-hand
 // sides have changed. It tells whether it came to an end.
-func (m *master) repair() bool {
+func (m *master) repair(until int64) bool {
 	for range 4*m.rows + 20 {
 		leave, worst := -1, -1e-7
 		for r, v := range m.x {
@@ -293,7 +293,7 @@ func (m *master) repair() bool {
 			m.unit(-1-m.rows-j, -1)
 		}
 		m.pivot(leave, j, m.x[leave]/m.dir[leave], rc)
-		if m.p.work > m.p.budget {
+		if m.p.work > until {
 			return false
 		}
 	}

@@ -57,7 +57,8 @@ type Class struct {
 type Problem struct {
 	Shapes  []Shape
 	Classes []Class
-	// Budget in work units; see [Work]. Zero: [AutoBudget].
+	// Budget in work units; see [Work]. Zero: [AutoBudget], and up to eight
+	// times that where stock is short.
 	Budget int64
 }
 
@@ -156,7 +157,10 @@ func Solve(in Problem) Result {
 		total -= p.weight()
 		p.budget = share
 		p.solve()
-		left -= min(left, p.work)
+		if in.Budget <= 0 {
+			p.again(min(8*budget, Work(500)))
+		}
+		left -= min(left, share, p.work)
 	}
 	var bound float64
 	for _, p := range parts {

@@ -1,8 +1,10 @@
 package packing_test
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -51,6 +53,7 @@ func check(t require.TestingT, p packing.Problem, r packing.Result) {
 			}
 			require.LessOrEqual(t, v, room, "resource %d of %s", res, c.Name)
 		}
+		slices.SortFunc(fractions, func(a, b int64) int { return cmp.Compare(b, a) })
 		require.True(t, fitDevices(fractions, make([]int64, max(0, c.Devices-whole))), "devices of %s", c.Name)
 		require.LessOrEqual(t, whole, c.Devices)
 	}
@@ -70,15 +73,15 @@ func fitDevices(fractions, used []int64) bool {
 		return true
 	}
 	for d := range used {
+		if slices.Contains(used[:d], used[d]) {
+			continue // Devices that are as full are alike.
+		}
 		if used[d]+fractions[0] <= packing.Device {
 			used[d] += fractions[0]
 			if fitDevices(fractions[1:], used) {
 				return true
 			}
 			used[d] -= fractions[0]
-		}
-		if used[d] == 0 {
-			return false // Empty devices are alike.
 		}
 	}
 	return false

@@ -44,8 +44,10 @@ func (s *solution) better(o *solution) bool {
 
 // near tells that the plan is as good as proven best: nothing worth the work
 // can be gained.
-func (p *part) near() bool {
-	return p.best.unplaced == 0 && p.best.cost <= p.bound*(1+1e-6)
+func (p *part) near() bool { return p.proven(&p.best) }
+
+func (p *part) proven(s *solution) bool {
+	return s.unplaced == 0 && s.cost <= p.bound*(1+1e-6)
 }
 
 func (p *part) solve() {
@@ -67,11 +69,18 @@ func (p *part) solve() {
 		return
 	}
 	m := newMaster(p)
-	m.generate(p.work + (p.budget-p.work)*p.tenths()/10)
+	short := p.best.unplaced > 0
+	m.generate(p.work + (p.budget-p.work)*p.tenths(short)/10)
 	for _, r := range p.best.runs {
 		m.cols = append(m.cols, r.column)
 	}
-	m.box(nil, 0)
+	if short {
+		// A pod left out costs little more than its room: at the price of many
+		// nodes the program would take too long to settle.
+		m.box(p.centre(), 0.1)
+	} else {
+		m.box(nil, 0)
+	}
 	m.settle(p.work + (p.budget-p.work)*3/10)
 	prices := make([]float64, p.K)
 	for k := range prices {
@@ -85,9 +94,10 @@ func (p *part) solve() {
 		p.knap[k].relax(false)
 	}
 	p.keep(m.floorGreedy(y, prices))
+	m.prune()
 	wander := newRandom()
 	for until, t := p.work+(p.budget-p.work)/3, 0.0; !p.near() && t < 8 && (p.work < until || t == 0 && p.work < p.budget); t++ {
-		p.keep(m.dive(y, prices, t/4, &wander))
+		p.keep(m.dive(y, prices, t/4, &wander, until+(p.budget-until)/4))
 	}
 	p.repair = newRepair(p, y, prices)
 	p.repair.improve()
@@ -95,9 +105,15 @@ func (p *part) solve() {
 }
 
 // tenths of the budget go to column generation: more where pods share devices,
-// because there good patterns are rare and all else follows from them.
-func (p *part) tenths() int64 {
-	if p.shares() {
+// because there good patterns are rare and all else follows from them, and few
+// where stock is short, because there the repair finds room for more pods.
+func (p *part) tenths(short bool) int64 {
+	switch shared := p.shares(); {
+	case short && shared:
+		return 3
+	case short:
+		return 2
+	case shared:
 		return 7
 	}
 	return 5
@@ -110,6 +126,23 @@ func (p *part) shares() bool {
 		}
 	}
 	return false
+}
+
+// again solves the part once more, with more work, if pods are left out: where
+// stock is short the first prices and patterns matter too much to go on from.
+func (p *part) again(budget int64) {
+	if p.best.unplaced == 0 || budget <= p.budget {
+		return
+	}
+	first, spent := p.best, p.work
+	p.work, p.budget, p.bound, p.proof = 0, budget, 0, proof{}
+	p.solve()
+	p.keep(first)
+	if p.repair != nil && first.better(&p.repair.fewest) {
+		p.repair.fewest = first
+	}
+	p.close()
+	p.work += spent
 }
 
 // resume goes on with the repair, with so much more work.

@@ -11,10 +11,22 @@ type repair struct {
 	y      []float64
 	prices []float64
 	runs   []run
+	now    solution  // what the runs cost and leave out
+	fewest solution  // the plan that left out least so far
 	waste  []float64 // what a node of the run costs more than it holds
 	left   []int64
 	random
 	large float64 // how much large pods come first
+	// worth is what a pod of each shape is worth placing, in the price of the
+	// room that it takes.
+	worth []float64
+	mean  float64
+	least float64 // worth that is a rounding error
+	last  bool    // the number of pods counts for more
+
+	out       []int // shapes with pods left out
+	seen      []bool
+	was, save []int64 // of the touched shapes: left out before, and to be placed
 
 	rest    []int64 // pods to be placed, by shape
 	touched []int
@@ -26,7 +38,7 @@ type repair struct {
 }
 
 func newRepair(p *part, y, prices []float64) *repair {
-	r := &repair{p: p, y: y, prices: prices, left: p.clone(p.limit), rest: make([]int64, p.n), order: make([][]ranked, p.K), noise: make([]float64, p.n), f: newFiller(p), random: newRandom()}
+	r := &repair{p: p, now: p.best, fewest: p.best, y: y, prices: prices, left: p.clone(p.limit), rest: make([]int64, p.n), order: make([][]ranked, p.K), noise: make([]float64, p.n), f: newFiller(p), random: newRandom()}
 	for _, n := range p.best.runs {
 		r.push(n)
 		r.left[n.k] -= n.nodes
@@ -40,8 +52,17 @@ func newRepair(p *part, y, prices []float64) *repair {
 	for i := range p.n {
 		if v := p.d[i] - placed[i]; v > 0 {
 			r.rest[i] = v
-			r.touched = append(r.touched, i)
+			r.out = append(r.out, i)
 		}
+	}
+	r.seen = make([]bool, p.n)
+	r.worth = p.centre()
+	for _, v := range r.worth {
+		r.mean += v / float64(p.n)
+	}
+	for i := range r.worth {
+		r.worth[i] += 1e-3*r.mean + 1e-9
+		r.least += 1e-9 * r.worth[i]
 	}
 	for _, s := range p.knap {
 		at := make([]int32, p.n)
@@ -68,53 +89,61 @@ func (r *repair) push(n run) {
 // improve goes on until the plan is proven good or the work is used up.
 func (r *repair) improve() {
 	p := r.p
-	for p.work < p.budget && !p.near() && len(r.runs) > 0 {
-		r.step(2 + r.next(5))
+	for p.work < p.budget && !p.proven(&r.now) && len(r.runs) > 0 {
+		if r.now.unplaced == 0 {
+			r.step(2 + r.next(5))
+			continue
+		}
+		if p.work > p.budget-p.budget/8 {
+			r.finish()
+		}
+		r.step(1 + r.next(3))
+		if r.now.better(&r.fewest) {
+			r.fewest = r.now
+			r.fewest.runs = slices.Clone(r.runs)
+		}
 	}
-	p.best.runs = r.runs
+	r.now.runs = r.runs
+	p.best = r.now
+	// Pods of more worth may have taken the place of more pods.
+	p.keep(r.fewest)
 }
 
-// step takes so many nodes apart and places their pods again.
+// finish makes many small pods worth more: their number is what counts in the
+// end.
+func (r *repair) finish() {
+	if r.last {
+		return
+	}
+	r.last = true
+	for i := range r.worth {
+		r.worth[i] += 0.1 * r.mean
+	}
+}
+
+// step takes so many nodes apart and places their pods again, with some of
+// those that are left out.
 func (r *repair) step(size int) {
 	p := r.p
-	var out []run
-	old := 0.0
 	p.work += 100
-	before := r.restSum()
-	held := slices.Clone(r.touched)
-	heldCount := make([]int64, len(held))
-	for q, i := range held {
-		heldCount[q] = r.rest[i]
+	r.window()
+	out, old := r.ruin(size)
+	save := r.save[:0]
+	for _, i := range r.touched {
+		save = append(save, r.rest[i])
 	}
-	for range size {
-		if len(r.runs) == 0 {
-			break
-		}
-		n := r.pull(r.pick(len(out) == 0))
-		out = append(out, n)
-		old += p.price[n.k]
-		r.left[n.k]++
-		for q, i := range n.idx {
-			if r.rest[i] == 0 {
-				r.touched = append(r.touched, int(i))
-			}
-			r.rest[i] += n.cnt[q]
-		}
-	}
-	save := make([]int64, len(r.touched))
-	for q, i := range r.touched {
-		save[q] = r.rest[i]
-	}
-	for try := range 3 {
-		cost, rest := r.recreate(old, before, try > 0)
-		if rest < before || rest == before && cost <= old {
+	r.save = save
+	done := false
+	for try := 0; try < 3 && !done; try++ {
+		cost := r.recreate(old, try > 0)
+		gain, more := r.gain()
+		if done = gain > r.least || gain >= -r.least && more >= 0 && cost <= old; done {
 			for _, n := range r.fresh {
 				r.push(n)
 			}
-			p.best.cost += cost - old
-			p.best.unplaced += rest - before
-			r.touched = slices.DeleteFunc(r.touched, func(i int) bool { return r.rest[i] == 0 })
-			return
+			r.now.cost += cost - old
+			r.now.unplaced -= more
+			break
 		}
 		for _, n := range r.fresh {
 			r.left[n.k]++
@@ -123,25 +152,81 @@ func (r *repair) step(size int) {
 			r.rest[i] = save[q]
 		}
 	}
-	for _, i := range r.touched {
-		r.rest[i] = 0
+	if !done {
+		for q, i := range r.touched {
+			r.rest[i] = r.was[q]
+		}
+		for _, n := range out {
+			r.left[n.k]--
+			r.push(n)
+		}
 	}
-	r.touched = held
-	for q, i := range held {
-		r.rest[i] = heldCount[q]
+	r.close()
+}
+
+// mostOut is how many of the shapes with pods left out a step looks at.
+const mostOut = 12
+
+// window begins a step with some of the shapes that have pods left out.
+func (r *repair) window() {
+	r.touched, r.was = r.touched[:0], r.was[:0]
+	n, from := len(r.out), 0
+	if n > mostOut {
+		n, from = mostOut, r.next(len(r.out))
 	}
-	for _, n := range out {
-		r.left[n.k]--
-		r.push(n)
+	for t := range n {
+		r.touch(r.out[(from+t)%len(r.out)])
 	}
 }
 
-func (r *repair) restSum() int64 {
-	var v int64
-	for _, i := range r.touched {
-		v = addSat(v, r.rest[i])
+func (r *repair) touch(i int) {
+	if !r.seen[i] {
+		r.seen[i] = true
+		r.touched, r.was = append(r.touched, i), append(r.was, r.rest[i])
 	}
-	return v
+}
+
+// ruin takes so many nodes apart, and returns them with what they cost.
+func (r *repair) ruin(size int) (out []run, cost float64) {
+	for range size {
+		if len(r.runs) == 0 {
+			break
+		}
+		n := r.pull(r.pick(len(out) == 0))
+		out = append(out, n)
+		cost += r.p.price[n.k]
+		r.left[n.k]++
+		for q, i := range n.idx {
+			r.touch(int(i))
+			r.rest[i] += n.cnt[q]
+		}
+	}
+	return out, cost
+}
+
+// gain is by how much less is left out than before the step, in worth and in
+// pods.
+func (r *repair) gain() (worth float64, pods int64) {
+	for q, i := range r.touched {
+		if n := r.was[q] - r.rest[i]; n != 0 {
+			worth += r.worth[i] * float64(n)
+			pods += n
+		}
+	}
+	return worth, pods
+}
+
+// close ends a step: it notes which shapes have pods left out.
+func (r *repair) close() {
+	for q, i := range r.touched {
+		r.seen[i] = false
+		if r.was[q] == 0 && r.rest[i] > 0 {
+			r.out = append(r.out, i)
+		}
+	}
+	if len(r.out) > 0 {
+		r.out = slices.DeleteFunc(r.out, func(i int) bool { return r.rest[i] == 0 })
+	}
 }
 
 // pick is a run: the most wasteful of some, or the likes of it.
@@ -175,7 +260,7 @@ func (r *repair) pull(at int) run {
 
 // recreate places the rest on new nodes, of which it makes fresh. It gives up
 // where the cost is above the limit and nothing may be left out.
-func (r *repair) recreate(limit float64, before int64, noisy bool) (cost float64, rest int64) {
+func (r *repair) recreate(limit float64, noisy bool) (cost float64) {
 	p := r.p
 	r.fresh = r.fresh[:0]
 	for _, i := range r.touched {
@@ -186,7 +271,10 @@ func (r *repair) recreate(limit float64, before int64, noisy bool) (cost float64
 	}
 	r.large = [...]float64{0.3, 1, 3, 0.1}[r.next(4)]
 	r.rank()
-	rest = r.restSum()
+	rest := int64(0)
+	for _, i := range r.touched {
+		rest = addSat(rest, r.rest[i])
+	}
 	for rest > 0 {
 		k := r.choose(limit-cost, rest)
 		if k < 0 {
@@ -200,11 +288,11 @@ func (r *repair) recreate(limit float64, before int64, noisy bool) (cost float64
 		r.left[k]--
 		cost += p.price[k]
 		r.fresh = append(r.fresh, n)
-		if before == 0 && cost > limit {
+		if len(r.out) == 0 && cost > limit {
 			break
 		}
 	}
-	return cost, rest
+	return cost
 }
 
 // rank orders the shapes that are to be placed, for each class.
@@ -212,6 +300,10 @@ func (r *repair) rank() {
 	p := r.p
 	for k, s := range p.knap {
 		v := r.order[k][:0]
+		if r.left[k] == 0 {
+			r.order[k] = v
+			continue
+		}
 		for _, i := range r.touched {
 			q := r.pos[k][i]
 			if q < 0 {
@@ -226,22 +318,23 @@ func (r *repair) rank() {
 			v[at] = ranked{i, key}
 		}
 		r.order[k] = v
-		p.work += int64(len(v) * 16)
+		p.work += int64(len(v) * 8)
 	}
 }
 
 // choose fills a node of every class and keeps the best in the filler: the
 // cheapest that holds the whole rest if it is within the limit, else the one
 // worth most for its price.
-func (r *repair) choose(limit float64, rest int64) (best int) {
+func (r *repair) choose(limit float64, rest int64) int {
 	p := r.p
-	best = -1
+	best, last := -1, -1
 	bestValue, cheapest := 0.0, -1
 	for k := range p.knap {
 		if r.left[k] == 0 || len(r.order[k]) == 0 {
 			continue
 		}
 		value, count := r.fill(k)
+		last = k
 		if count == 0 {
 			continue
 		}
@@ -255,7 +348,7 @@ func (r *repair) choose(limit float64, rest int64) (best int) {
 	if cheapest >= 0 {
 		best = cheapest
 	}
-	if best >= 0 {
+	if best >= 0 && best != last {
 		r.fill(best)
 	}
 	return best
@@ -271,7 +364,7 @@ func (r *repair) fill(k int) (value float64, count int64) {
 		value += r.noise[o.q] * float64(n)
 		count += n
 	}
-	r.p.work += int64(len(r.order[k])*8 + 4*len(r.f.used)*(1+len(r.f.gpu.free)))
+	r.p.work += int64(len(r.order[k])*4 + 2*len(r.f.used)*(1+len(r.f.gpu.free)))
 	return value, count
 }
 

