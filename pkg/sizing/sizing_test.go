@@ -131,6 +131,21 @@ func TestProvenOptima(t *testing.T) {
 	}
 }
 
+// TestShortOfGPUs asks for 7,200 GPUs where there are 4,800. All of them are
+// used, the fewest pods are left out (those with the most GPUs), and what the
+// others cost is proven.
+func TestShortOfGPUs(t *testing.T) {
+	for _, taint := range []bool{false, true} {
+		r := packing.Solve(problem(t, "pods_10000", "types", taint))
+		var out int64
+		for _, n := range r.Unplaced {
+			out += n
+		}
+		assert.Equal(t, int64(400), out, "200 with 8 GPUs and 200 with 4 free 2,400")
+		assert.LessOrEqual(t, r.Gap(), 1e-4)
+	}
+}
+
 func problem(tb testing.TB, pods, classes string, taint bool) packing.Problem {
 	tb.Helper()
 	c, err := os.ReadFile("testdata/" + classes + ".csv") //nolint:gosec // A name from this file.

@@ -155,11 +155,7 @@ func Solve(in Problem) Result {
 		// What an easier part leaves of its share goes to those after it.
 		share := int64(float64(left) * p.weight() / max(total, 1))
 		total -= p.weight()
-		p.budget = share
-		p.solve()
-		if in.Budget <= 0 {
-			p.again(min(8*budget, Work(500)))
-		}
+		p.try(share, in.Budget <= 0)
 		left -= min(left, share, p.work)
 	}
 	var bound float64
@@ -167,6 +163,7 @@ func Solve(in Problem) Result {
 		before := p.work
 		p.resume(left)
 		left -= min(left, p.work-before)
+		p.settle(p.budget / 5)
 		out.Work += p.work
 		bound += p.bound
 		c.report(p, &out)

@@ -15,6 +15,7 @@ type part struct {
 
 	budget, work int64
 	until        int64 // work at which searches within one round end
+	byNumber     bool // the number of pods left out counts, not their worth
 	bound        float64
 	proof        proof
 	best         solution
@@ -69,7 +70,7 @@ func (p *part) solve() {
 		return
 	}
 	m := newMaster(p)
-	short := p.best.unplaced > 0
+	short := p.best.unplaced > 0 && !p.byNumber
 	m.generate(p.work + (p.budget-p.work)*p.tenths(short)/10)
 	for _, r := range p.best.runs {
 		m.cols = append(m.cols, r.column)
@@ -128,10 +129,26 @@ func (p *part) shares() bool {
 	return false
 }
 
+// try solves the part within its share of the budget. Where the stock has less
+// than is asked for, some pods are left out whatever the plan, and their number
+// is what counts from the start. Where it might do and pods are left out all the
+// same, an automatic budget is spent once more, several times over.
+func (p *part) try(share int64, automatic bool) {
+	p.byNumber, p.budget = p.beyond(), share
+	p.solve()
+	times := int64(8)
+	if p.byNumber {
+		times = 2
+	}
+	if most := min(times*share, Work(500)); automatic && share < most {
+		p.again(most)
+	}
+}
+
 // again solves the part once more, with more work, if pods are left out: where
 // stock is short the first prices and patterns matter too much to go on from.
 func (p *part) again(budget int64) {
-	if p.best.unplaced == 0 || budget <= p.budget {
+	if p.best.unplaced == 0 {
 		return
 	}
 	first, spent := p.best, p.work
@@ -160,22 +177,73 @@ func (p *part) keep(s solution) {
 	}
 }
 
+// beyond tells whether all of the stock has less of some resource than the
+// demand asks for.
+func (p *part) beyond() bool {
+	for r := range p.R {
+		var asked, stock int64
+		for i, size := range p.size {
+			asked = addSat(asked, mulSat(size[r], p.d[i]))
+		}
+		for k, capacity := range p.capacity {
+			stock = addSat(stock, mulSat(capacity[r], p.limit[k]))
+		}
+		if asked > stock {
+			return true
+		}
+	}
+	var asked, stock int64
+	for i, gpu := range p.gpu {
+		asked = addSat(asked, mulSat(gpu, p.d[i]))
+	}
+	for k, n := range p.devices {
+		stock = addSat(stock, mulSat(n*Device, p.limit[k]))
+	}
+	return asked > stock
+}
+
 // close makes the bound one for the pods that the plan places, if it leaves
 // some out.
 func (p *part) close() {
 	if p.best.unplaced == 0 || len(p.proof.y) == 0 {
 		return
 	}
+	d := p.d
+	p.d = p.placed()
+	p.bound, _ = p.bestBound(p.proof.y, p.proof.upper)
+	p.d = d
+}
+
+// placed counts the pods that the plan places, by shape.
+func (p *part) placed() []int64 {
 	placed := make([]int64, p.n)
 	for _, r := range p.best.runs {
 		for q, i := range r.idx {
 			placed[i] += r.cnt[q] * r.nodes
 		}
 	}
-	d := p.d
-	p.d = placed
-	p.bound, _ = p.bestBound(p.proof.y, p.proof.upper)
-	p.d = d
+	return placed
+}
+
+// settle solves the part again for the pods that a plan places that leaves some
+// out, with so much work: duals that are good for these are not those for all,
+// and perhaps they go on cheaper nodes.
+func (p *part) settle(work int64) {
+	if p.best.unplaced == 0 {
+		return
+	}
+	best, bound, d, budget, spent := p.best, p.bound, p.d, p.budget, p.work
+	p.d = p.placed()
+	p.work, p.budget, p.bound, p.proof, p.repair = 0, work, 0, proof{}, nil
+	p.solve()
+	if p.best.unplaced > 0 && len(p.proof.y) > 0 {
+		p.bound, _ = p.bestBound(p.proof.y, p.proof.upper) // it was made one for fewer pods
+	}
+	if p.best.unplaced == 0 && p.best.cost < best.cost {
+		best.runs, best.cost = p.best.runs, p.best.cost
+	}
+	p.best, p.bound, p.d, p.budget, p.repair = best, max(p.bound, bound), d, budget, nil
+	p.work += spent
 }
 
 func (p *part) clone(v []int64) []int64 { return append([]int64(nil), v...) }

@@ -57,6 +57,11 @@ func newRepair(p *part, y, prices []float64) *repair {
 	}
 	r.seen = make([]bool, p.n)
 	r.worth = p.centre()
+	if p.byNumber {
+		for i := range r.worth {
+			r.worth[i] = 1
+		}
+	}
 	for _, v := range r.worth {
 		r.mean += v / float64(p.n)
 	}

@@ -151,3 +151,41 @@ func TestHiddenPlans(t *testing.T) {
 		assert.LessOrEqual(t, 100*float64(out), goal.share*float64(all), "%+v", goal)
 	}
 }
+
+// TestBeyondTheStock asks for more than all of the stock. Few pods are left out,
+// the large ones. Their number comes first, so nodes are used up for it, and the
+// others could be had for some percent less.
+func TestBeyondTheStock(t *testing.T) {
+	for _, goal := range []struct {
+		more  int     // pods beyond the hidden plan's, in percent
+		share float64 // of all pods that may be left out, in percent
+		gap   float64 // mean, in percent
+	}{{1, 0.2, 2}, {5, 1.5, 6}, {20, 5, 12}, {60, 14, 12}} {
+		for _, budget := range []float64{0, 50} {
+			var out, all int64
+			var gap float64
+			cases := tights(0, false, false)
+			for _, c := range cases {
+				p := c.problem()
+				r := rand.New(rand.NewPCG(c.seed, 3)) //nolint:gosec // The cases must be the same every time.
+				for i := range p.Shapes {
+					for range p.Shapes[i].Count {
+						if r.IntN(100) < goal.more {
+							p.Shapes[i].Count++
+						}
+					}
+					all += p.Shapes[i].Count
+				}
+				if budget > 0 {
+					p.Budget = packing.Work(budget)
+				}
+				result := packing.Solve(p)
+				check(t, p, result)
+				out, gap = out+left(result), gap+100*result.Gap()/float64(len(cases))
+			}
+			t.Logf("%d %% more pods at %v ms: %d of %d left out, %.3f %% above the bound for the others", goal.more, budget, out, all, gap)
+			assert.LessOrEqual(t, 100*float64(out), goal.share*float64(all))
+			assert.LessOrEqual(t, gap, goal.gap)
+		}
+	}
+}
