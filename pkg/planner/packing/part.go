@@ -15,7 +15,7 @@ type part struct {
 
 	budget, work int64
 	until        int64 // work at which searches within one round end
-	byNumber     bool // the number of pods left out counts, not their worth
+	byNumber     bool  // the number of pods left out counts, not their worth
 	bound        float64
 	proof        proof
 	best         solution
