@@ -225,7 +225,7 @@ func (m *master) dive(y, prices []float64, noise float64, wander *random, until 
 // the basis and as many of the cheapest others, by their reduced cost, as there
 // are few of.
 func (m *master) prune() {
-	most := 4 * m.rows
+	most := 4 * m.rows * int(1+m.p.budget/Work(1000)) // much work goes far with many
 	if len(m.cols) <= most {
 		return
 	}
