@@ -313,7 +313,9 @@ func (l *leading) constraints() {
 	totals.bins, _ = l.serving(func(n *RayNode) Resources { return n.Total })
 	for _, b := range l.bins {
 		if b.coming { // its totals are free
-			totals.bins = append(totals.bins, new(*b))
+			known := new(*b)
+			known.group = nil // what was opened before is not opened for the totals
+			totals.bins = append(totals.bins, known)
 		}
 	}
 	for _, r := range sortedRequests(l.c.Constraints) {
