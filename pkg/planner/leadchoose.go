@@ -100,8 +100,10 @@ func (l *leading) serveBest() {
 	l.serveAll(l.choose(plain, floor))
 }
 
-// suffices tells whether no other way can be better: nothing is left, or nothing
-// waits and nothing can be had that would serve it.
+// suffices tells whether no other way can be better: nothing is opened or bought,
+// and nothing is left that an empty Ray node would hold. Where something is left,
+// another way may serve more with the same Ray nodes, as the plan did that asked
+// for them.
 func (t *trial) suffices(l *leading) bool {
 	if len(t.opened) > 0 || t.bought > 0 && len(t.used) > 0 {
 		return false
@@ -109,7 +111,7 @@ func (t *trial) suffices(l *leading) bool {
 	first := len(t.left) - len(l.requests)
 	for i, n := range t.left {
 		if n > 0 && (i < first || l.fitsSomewhere(l.requests[i-first])) {
-			return !slices.ContainsFunc(l.c.WorkerGroups, func(w WorkerGroup) bool { return len(l.waiting[w.Name]) > 0 || l.mayGrow(&w) })
+			return false
 		}
 	}
 	return true
@@ -120,15 +122,6 @@ func (t *trial) suffices(l *leading) bool {
 func (l *leading) fitsSomewhere(r Request) bool {
 	a := l.ask(r.Resources, nil)
 	return slices.ContainsFunc(l.empty, func(b *rayBin) bool { return b.times(&a, 1) > 0 })
-}
-
-// mayGrow tells whether one more replica of the group can be had.
-func (l *leading) mayGrow(w *WorkerGroup) bool {
-	if w.Invalid != "" || w.Suspended || w.Max-w.base()-l.opened[w.Name] <= 0 {
-		return false
-	}
-	price, _ := l.p.podPrice(l.p.shape(&l.c.workerGroup(w.Name).Pod), 1)
-	return price < unbounded
 }
 
 // choose finds the choice to carry out; first is the trial of the plain way. What
