@@ -103,7 +103,7 @@ CHECKS        ?= 1000000
 
 .PHONY: soak
 soak: | preflight ## The planner's rules on CHECKS generated worlds for each property (a million of each takes hours)
-	$(GO) test -count=1 -timeout 0 -run 'Rules|ScaleFree|RestStillFits|MoreDemand|PlansAreBounded|TenantsShare|NobodyStarves|EveryRemovalComesBack' ./pkg/planner -rapid.checks=$(CHECKS)
+	$(GO) test -count=1 -timeout 0 -run 'Rules|ScaleFree|RestStillFits|MoreDemand|PlansAreBounded|Share|NobodyStarves|EveryRemovalComesBack|Hosts' ./pkg/planner -rapid.checks=$(CHECKS)
 
 .PHONY: unit-lab integration figures e2e chaos by-name test test-ray generate clean
 unit-lab: $(LAB) $(VENV)/.installed

@@ -376,7 +376,9 @@ func (w mini) ticks(t *testing.T, seen mini) []mini {
 	if !known {
 		s, m := seen.snapshot()
 		r.plan, r.next = planner.Make(s, m)
-		require.NoError(t, planner.Check(s, r.plan), tell(r.plan))
+		if err := planner.Check(s, r.plan); err != nil {
+			t.Fatalf("%v\n%s", err, tell(r.plan))
+		}
 		rounds[seen] = r
 	}
 	plan, next := r.plan, r.next

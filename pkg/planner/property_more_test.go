@@ -74,7 +74,10 @@ func TestPlansAreBounded(t *testing.T) {
 
 // TestMoreDemand is rule I7 for a request that the planner serves last, being
 // the smallest: nothing that was served is unserved by it, and where all is
-// served in both plans the bound does not fall.
+// served in both plans the bound does not fall. Where the worker group
+// is at its maximum with both, it is up to Ray which demand the same pods serve,
+// and a packing without a gap need not be found with something more to pack: one
+// of a kind may be left over then.
 func TestMoreDemand(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s, m := led()
@@ -101,8 +104,12 @@ func TestMoreDemand(t *testing.T) {
 			return out
 		}
 		before := left(less)
+		gap := int64(0)
+		if most := c.WorkerGroups[0].Max; targetsOf(less)["w"] == most && targetsOf(more)["w"] == most {
+			gap = 1
+		}
 		for key, n := range left(more) {
-			if key != (planner.Resources{planner.ResourceCPU: 400}).Key() && n > before[key] {
+			if key != (planner.Resources{planner.ResourceCPU: 400}).Key() && n > before[key]+gap {
 				t.Fatalf("I7: %d of %s are unserved, %d before\n%s", n, key, before[key], tell(more))
 			}
 		}
