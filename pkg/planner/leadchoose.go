@@ -161,11 +161,12 @@ func (l *leading) choose(first trial, floor int64) choice {
 		compare(choice{way{asRay: true}, rest})
 	}
 	for i, wish := range wishes {
-		if len(wish) == 0 || slices.ContainsFunc(wishes[:i], func(o map[string]int64) bool { return maps.Equal(o, wish) }) {
+		same := func(o map[string]int64) bool { return maps.Equal(o, wish) }
+		if len(wish) == 0 || slices.ContainsFunc(wishes[:i], same) {
 			continue
 		}
 		for _, w := range ways {
-			if w.exact && (i <= 1 || i >= packed) || w.asRay {
+			if w.exact && !slices.ContainsFunc(wishes[2:packed], same) || w.asRay {
 				continue // the packing core only places well what it has chosen
 			}
 			if l.p.work <= floor {
