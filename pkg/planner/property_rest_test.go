@@ -91,7 +91,7 @@ func rulesAtRest(t *rapid.T) {
 	way, turns := map[string]planner.StepKind{}, map[string]int{}
 	busy, lost := working(s), int64(0)
 	// Several who want nodes may take those that were bought for each other.
-	room := r.planned()+r.waiting() > 1
+	room := r.planned()+r.waiting() > 1 || r.minima() > 1
 	var rays int64 // what Ray asks for; it may ask for more as its own pods come
 	r.each = func(round int, plan planner.Plan) {
 		before := rays
@@ -172,6 +172,28 @@ func (r *settling) waiting() int {
 	for i := range r.s.Pods {
 		if p := &r.s.Pods[i]; p.Node == "" && r.ordinary(p) {
 			kinds[p.Namespace+fmt.Sprint(p.Shape)] = true
+		}
+	}
+	return len(kinds)
+}
+
+// minima counts the kinds of pods that a minimum of replicas wants whatever the
+// demand is. Ray pods are not bound here, so where there are several kinds one
+// that has room on a node may take the new node that was bought for another.
+func (r *settling) minima() int {
+	kinds := map[string]bool{}
+	for i := range r.s.RayClusters {
+		c := &r.s.RayClusters[i]
+		for _, w := range c.WorkerGroups {
+			bound := int64(0)
+			for j := range r.s.Pods {
+				if p := &r.s.Pods[j]; p.RayCluster == c.Key() && p.RayGroup == w.Name && p.Node != "" {
+					bound++
+				}
+			}
+			if c.Mode != planner.ModeOff && bound < w.Min*max(1, w.NumOfHosts) {
+				kinds[fmt.Sprint(w.Pod)] = true
+			}
 		}
 	}
 	return len(kinds)
