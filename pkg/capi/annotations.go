@@ -59,6 +59,19 @@ func readSize(name, value string) (int64, error) {
 	return n, nil
 }
 
+// readPriority reads our priority of a MachineDeployment.
+func readPriority(annotations map[string]string) (int64, error) {
+	value, ok := annotations[PriorityAnnotation]
+	if !ok {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("annotation %s is %s, which is no whole number of 32 bits: it counts as 0", PriorityAnnotation, quote(value))
+	}
+	return n, nil
+}
+
 // hints are the capacity annotations of a MachineDeployment.
 type hints struct {
 	// capacity holds what is annotated. complete tells that it has both cpu and

@@ -13,6 +13,23 @@ import (
 	"github.com/tandem-autoscaler/tandem/pkg/planner"
 )
 
+func TestPriority(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]int64{"7": 7, " -3 ": -3, "0": 0} {
+		got, err := readPriority(map[string]string{PriorityAnnotation: in})
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
+	}
+	got, err := readPriority(nil)
+	require.NoError(t, err)
+	assert.Zero(t, got)
+	for _, in := range []string{"", "high", "1.5", "99999999999"} {
+		got, err := readPriority(map[string]string{PriorityAnnotation: in})
+		require.ErrorContains(t, err, "no whole number", in)
+		assert.Zero(t, got)
+	}
+}
+
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	const low, high = clusterv1.AutoscalerMinSizeAnnotation, clusterv1.AutoscalerMaxSizeAnnotation

@@ -53,6 +53,9 @@ func translateGroup(md *clusterv1.MachineDeployment, cluster *clusterv1.Cluster,
 	if g.Backoffs, err = readBackoffs(md.Annotations); err != nil {
 		g.facts.notes = append(g.facts.notes, err.Error())
 	}
+	if g.Priority, err = readPriority(md.Annotations); err != nil {
+		g.facts.notes = append(g.facts.notes, err.Error())
+	}
 	h, err := readHints(md.Annotations)
 	if err != nil {
 		g.facts.notes = append(g.facts.notes, strings.ReplaceAll(err.Error(), "\n", "; "))

@@ -64,6 +64,10 @@ const (
 	// (metadata.annotations or spec.template.metadata.annotations), names the VM
 	// class where the provider has no field for one.
 	VMClassAnnotation = "tandem-autoscaler.io/vm-class"
+
+	// PriorityAnnotation on a MachineDeployment is a whole number: nodes of those
+	// with the highest one are bought first, whatever they cost. Left out: 0.
+	PriorityAnnotation = "tandem-autoscaler.io/priority"
 )
 
 // groupSupervisor is the API group of the Supervisor flavour of Cluster API's

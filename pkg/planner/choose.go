@@ -20,7 +20,7 @@ func (p *planning) packed(items []*item) []purchase {
 		if !ok {
 			break
 		}
-		if !keep {
+		if !keep && !p.ranked {
 			p.proven = proof{p.signature(items), r.Bound}
 		}
 		out = append(out, purchase{r.Nodes, r.Cost})
@@ -136,7 +136,7 @@ func (p *planning) signature(items []*item) string {
 // on new nodes now.
 func (p *planning) bound() (cost, bound int64) {
 	for _, b := range p.fresh {
-		cost = addSat(cost, mulSat(b.group.price, b.count))
+		cost = addSat(cost, mulSat(b.group.money, b.count))
 	}
 	items := p.items()
 	if len(items) == 0 {
@@ -144,6 +144,9 @@ func (p *planning) bound() (cost, bound int64) {
 	}
 	if p.proven.signature != p.signature(items) {
 		in, _ := p.problem(items, false)
+		for i, g := range p.groups {
+			in.Classes[i].Price = g.money
+		}
 		in.Budget = costBudget
 		p.proven.bound = packing.Solve(in).Bound
 	}

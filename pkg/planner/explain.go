@@ -110,7 +110,7 @@ func (p *planning) whyGrow(g *groupState) (Reason, string, []Alternative) {
 		}
 	}
 	if largest == nil {
-		return ReasonDemand, fmt.Sprintf("%d more of class %s at %s each, for demand that is unmet so far", g.growth(), cmp.Or(g.Class, "?"), money(g.price)), nil
+		return ReasonDemand, fmt.Sprintf("%d more of class %s at %s each, for demand that is unmet so far", g.growth(), cmp.Or(g.Class, "?"), money(g.money)), nil
 	}
 	slices.Sort(names)
 	for i, n := range names {
@@ -119,7 +119,7 @@ func (p *planning) whyGrow(g *groupState) (Reason, string, []Alternative) {
 	if len(names) > 5 {
 		names = append(names[:5:5], fmt.Sprintf("%d other kinds", len(names)-5))
 	}
-	message := fmt.Sprintf("%d more of class %s at %s each, for %s", g.growth(), cmp.Or(g.Class, "?"), money(g.price), strings.Join(names, ", "))
+	message := fmt.Sprintf("%d more of class %s at %s each, for %s", g.growth(), cmp.Or(g.Class, "?"), money(g.money), strings.Join(names, ", "))
 	if g.blind != "" {
 		message += "; it is not known whether its hosts have room: " + g.blind
 	}
@@ -131,7 +131,10 @@ func (p *planning) whyGrow(g *groupState) (Reason, string, []Alternative) {
 		why := p.refuses(o, largest)
 		detail := p.detail(o, why)
 		if why == "" {
-			why, detail = ReasonDearer, money(o.price)+" each"
+			why, detail = ReasonDearer, money(o.money)+" each"
+			if o.Priority < g.Priority {
+				why, detail = ReasonPriority, fmt.Sprintf("has priority %d, below %d", o.Priority, g.Priority)
+			}
 			if o.buy > 0 {
 				continue // it grows as well, and says for what
 			}

@@ -178,6 +178,8 @@ func (n *needs) place(u *unit, kinds [workKinds]int) {
 	for _, pod := range u.pods {
 		st := n.p.pod[pod]
 		switch {
+		case st.ray != nil && st.ray.Status == RayNodeUnknown: // it stays, but nobody knows whether it serves
+			u.add(n.tables, n.tables.newBin(nil, u.group.Labels, 1), nil)
 		case st.ray != nil:
 			b := n.tables.newBin(st.ray.Available, st.ray.Labels, 1)
 			b.gangs = st.ray.Gangs

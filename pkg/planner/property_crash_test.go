@@ -67,6 +67,9 @@ func decided(s *planner.Snapshot) {
 	for i := range s.Machines {
 		s.Machines[i].Mark = nil
 	}
+	for i := range s.NodeGroups {
+		s.NodeGroups[i].Min = 0 // whoever comes last to a minimum stays
+	}
 	for i := range s.RayClusters {
 		c := &s.RayClusters[i]
 		if c.Mode == planner.ModeOff {

@@ -133,6 +133,10 @@ func (w *world) policy() {
 			p.TenantLimits = append(p.TenantLimits, planner.TenantLimit{Namespace: "t0", MaxMachines: w.n("t0", 0, 4)})
 		}
 	}
+	if w.trouble(8, "gpuNodeFee") {
+		fee := 1e5 * w.n("fee", 0, 20)
+		p.GPUNodeFee = &fee
+	}
 	w.s.Policy = p
 }
 
@@ -178,6 +182,9 @@ func (w *world) group(i int64) {
 	}
 	if w.trouble(20, "contested") {
 		g.Contested = "a Cluster Autoscaler"
+	}
+	if w.trouble(8, "preferred") {
+		g.Priority = w.n("priority", -1, 2)
 	}
 	if w.trouble(25, "badGroup") {
 		g.Invalid = "its min size is no number"

@@ -33,6 +33,7 @@ const (
 	ReasonLabels         Reason = "NoMatchingLabels"
 	ReasonTaints         Reason = "TaintNotTolerated"
 	ReasonDearer         Reason = "MoreExpensive"
+	ReasonPriority       Reason = "LowerPriority"
 	ReasonInvalidDemand  Reason = "InvalidDemand"
 	ReasonUnknownDemand  Reason = "UnknownDemand"
 	ReasonInvalidCluster Reason = "InvalidRayCluster"
@@ -123,6 +124,7 @@ func growthReasons() []ReasonDoc {
 		{ReasonWorkersAtMax, "Every worker group that could hold the request is at maxReplicas.", "Raise maxReplicas."},
 		{ReasonLabels, "No worker group, or no node of the group, carries the labels that are asked for.", "Correct the selector, or label the worker group or the nodes."},
 		{ReasonTaints, "The pods do not tolerate the taints of the group's nodes.", "Add the toleration, if they should run there."},
+		{ReasonPriority, "A group with a higher priority serves the same demand.", "Nothing; change the annotation tandem-autoscaler.io/priority of the MachineDeployments if the order is wrong."},
 		{ReasonDearer, "Another class serves the same demand at a lower price, or without taking room from demand with GPUs.", "Nothing; correct the prices of the catalogue if they are wrong."},
 		{ReasonInvalidDemand, "An entry of the demand is malformed, negative or absurd, and was left out.", "Mend the program that asks."},
 		{ReasonUnknownDemand, "The RayCluster's GCS cannot be read, so its demand is unknown, not zero: its nodes are held.", "Restore the connection; the message has the error."},

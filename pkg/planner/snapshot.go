@@ -267,6 +267,9 @@ type NodeGroup struct {
 	// Managed groups carry both limits; the others are only seen.
 	Managed bool `json:"managed"`
 	Paused  bool `json:"paused,omitempty"`
+	// Priority decides before the price: a node of a group with a lower one is
+	// only bought where none of a higher one will do.
+	Priority int64 `json:"priority,omitempty"`
 	// RollingOut groups are not shrunk.
 	RollingOut bool `json:"rollingOut,omitempty"`
 	// Contested, if not empty, tells which other writer changes replicas, such

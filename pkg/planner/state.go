@@ -68,6 +68,7 @@ type planning struct {
 	tenant  string
 	fair    *fairness // nil where there is enough for all
 
+	ranked bool  // groups differ in priority, so that prices are not money
 	proven proof // the last bound from the packing core
 	work   int64 // what the packing core may still spend
 	// twin is a copy, without anything placed, on which choices of nodes are
@@ -94,8 +95,9 @@ type groupState struct {
 	doubtful int64
 	failed   []*Machine
 	broken   []*Machine // ready, without their GPUs, and too late
-	price    int64
-	class    *classState
+	// price is what a node counts where choices are compared, money what it costs.
+	price, money int64
+	class        *classState
 	// vm is what a VM takes of its host, if that and the hosts are known, flying how
 	// many are to come and on no host yet, stuck how many of these no host seems to
 	// have room for; fits is how many more there is room for at the version fitAt.

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -35,6 +36,7 @@ func (p *planning) credit() {
 		p.block(g)
 		p.minimum(g)
 	}
+	p.prefer()
 	p.hostsFirst = p.hosts
 	p.learnBoots()
 	equal := map[string]*bin{}
@@ -49,7 +51,8 @@ func (p *planning) credit() {
 
 func (p *planning) creditGroup(g *groupState) {
 	g.class = p.class[g.Class]
-	g.price = p.price(g)
+	g.money = p.price(g)
+	g.price = g.money
 	for _, m := range g.machines {
 		if m.Deleting {
 			continue
@@ -260,6 +263,28 @@ func (p *planning) creditComing(g *groupState) {
 	}
 	if g.coming > 0 {
 		p.bins = append(p.bins, newBin(binComing, g, g.coming))
+	}
+}
+
+// prefer makes a node of a group with a lower priority count for more than a
+// thousand of any with a higher one, so that choices of nodes prefer those.
+func (p *planning) prefer() {
+	var levels []int64
+	most := int64(1)
+	for _, g := range p.groups {
+		if g.Managed && g.Invalid == "" {
+			levels, most = append(levels, g.Priority), max(most, g.money)
+		}
+	}
+	slices.SortFunc(levels, func(a, b int64) int { return cmp.Compare(b, a) })
+	levels = slices.Compact(levels)
+	if p.ranked = len(levels) > 1; !p.ranked {
+		return
+	}
+	for _, g := range p.groups {
+		if level := slices.Index(levels, g.Priority); level > 0 {
+			g.price = addSat(g.money, mulSat(mulSat(most, 1000), int64(level)))
+		}
 	}
 }
 
