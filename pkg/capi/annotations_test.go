@@ -15,7 +15,7 @@ import (
 
 func TestPriority(t *testing.T) {
 	t.Parallel()
-	for in, want := range map[string]int64{"7": 7, " -3 ": -3, "0": 0} {
+	for in, want := range map[string]int64{"7": 7, "-3": -3, "0": 0} {
 		got, err := readPriority(map[string]string{PriorityAnnotation: in})
 		require.NoError(t, err)
 		assert.Equal(t, want, got)
