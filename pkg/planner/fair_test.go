@@ -118,7 +118,7 @@ func TestSharesCostNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawFairWorld(t)
 		plan, _ := planner.Make(w.s, planner.Memory{})
-		if unmet(plan) {
+		if unmet(plan) { // another world is drawn, and the test fails if too few count
 			t.Skip("there is not enough")
 		}
 		w.s.Policy.FairShareDisabled = true

@@ -86,7 +86,11 @@ func (l *leading) resolve() {
 }
 
 func newLeading(p *planning, c *clusterState) *leading {
-	l := &leading{rayTables: newRayTables(c.RayCluster), p: p, c: c, opened: map[string]int64{}, rays: map[string]*raysView{}, solved: map[string]packing.Result{}, waiting: map[string][]*shape{}, sure: map[string]int64{}, roomless: map[string]int64{}, surplus: map[string]int64{}}
+	l := &leading{
+		rayTables: newRayTables(c.RayCluster), p: p, c: c,
+		opened: map[string]int64{}, waiting: map[string][]*shape{}, sure: map[string]int64{}, roomless: map[string]int64{}, surplus: map[string]int64{},
+		rays: map[string]*raysView{}, solved: map[string]packing.Result{},
+	}
 	for i := range c.WorkerGroups {
 		w := &c.WorkerGroups[i]
 		l.empty = append(l.empty, l.newBin(w.RayResources, w.Labels, 1))

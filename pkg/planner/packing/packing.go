@@ -58,7 +58,8 @@ type Problem struct {
 	Shapes  []Shape
 	Classes []Class
 	// Budget in work units; see [Work]. Zero: [AutoBudget], and up to eight
-	// times that where stock is short.
+	// times that where stock is short. A fifth more is spent on the bound where
+	// pods are left out.
 	Budget int64
 }
 

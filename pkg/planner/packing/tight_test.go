@@ -127,6 +127,9 @@ func TestHiddenPlans(t *testing.T) {
 		{slack: 1, shared: true, budget: 50},
 		{slack: 2, exact: true, budget: 0},
 		{slack: 2, exact: true, budget: 50, short: 2, share: 0.05},
+		{slack: 0, budget: 0},
+		{slack: 0, budget: 50, short: 1, share: 0.02},
+		{slack: 0, exact: true, budget: 0, short: 12, share: 0.3},
 		{slack: 0, exact: true, budget: 50, short: 12, share: 0.5},
 	} {
 		var short int
@@ -147,6 +150,7 @@ func TestHiddenPlans(t *testing.T) {
 				all += s.Count
 			}
 		}
+		t.Logf("%+v: %d of %d pods left out, by %d cases", goal, out, all, short)
 		assert.LessOrEqual(t, short, goal.short, "%+v", goal)
 		assert.LessOrEqual(t, 100*float64(out), goal.share*float64(all), "%+v", goal)
 	}
